@@ -1,0 +1,1 @@
+"""How words travel: wire, endpoints, link, control lane, broker, recording."""

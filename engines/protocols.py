@@ -1,0 +1,107 @@
+"""What an engine must be able to do, one small Protocol a kind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One word and the samples [start, end) it spans."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What a recogniser makes of an utterance: samples [start, end) of the call, at 16 kHz."""
+
+    utterance: int
+    text: str
+    start: int
+    end: int
+    final: bool
+    words: tuple[Spoken, ...] = ()
+
+
+class SttSession(Protocol):
+    """One call, one channel. `feed` and `begin`/`finish` never wait for the model.
+
+    The owner calls `begin(utterance, first)` at an onset (pre-roll included), `feed`s mono int16
+    PCM at 16 kHz from that position on, and `finish`es; one final `Hypothesis` follows for every
+    utterance begun, in order, even if it is empty or the engine failed on it.
+    """
+
+    def begin(self, utterance: int, first: int) -> None: ...
+
+    def feed(self, pcm: bytes) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def results(self) -> AsyncIterator[Hypothesis]:
+        """Partials and finals as they come; ends after `close`. Raises EngineError when it died."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class SttEngine(Protocol):
+    """Loads once per process; opens a session per call and channel."""
+
+    async def load(self) -> None:
+        """Return when the first utterance would be recognised at full speed (model warm)."""
+        ...
+
+    async def open(self) -> SttSession: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of synthesised sound (mono int16 PCM) and the words that begin in it.
+
+    Word positions count samples from the first sample of this synthesis.
+    """
+
+    pcm: bytes
+    words: tuple[Spoken, ...] = field(default=())
+
+
+class Voice(Protocol):
+    """Text to speech. Closing the generator (`aclosing`) stops the synthesis thread and waits for it."""
+
+    @property
+    def rate(self) -> int:
+        """Samples per second of the sound it makes."""
+        ...
+
+    async def load(self) -> None: ...
+
+    def stream(self, text: str) -> AsyncGenerator[Chunk, None]: ...
+
+    async def close(self) -> None: ...
+
+
+class VadSession(Protocol):
+    """Voice activity of one stream: probability of speech per window."""
+
+    def push(self, pcm: bytes) -> list[float]:
+        """Feed mono int16 PCM at 16 kHz of any length; the probability of each 32 ms window completed."""
+        ...
+
+
+class Vad(Protocol):
+    """Makes sessions; `load` reads the model and warms it up."""
+
+    def load(self) -> None: ...
+
+    def open(self) -> VadSession: ...
+
+
+class EngineError(Exception):
+    """An engine failed; the message says what to do next."""

@@ -1,0 +1,1 @@
+"""Operating the fleet: the `bargein` command, the line that places calls, the demo."""

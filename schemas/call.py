@@ -1,0 +1,49 @@
+"""A call: how a line opens and closes one, and what the fleet hears of it."""
+
+from __future__ import annotations
+
+from schemas.event import Event
+
+
+class OpenCall(Event, frozen=True, tag="call.open"):
+    """A line asks turn_manager's door for a call. Rates in Hz; `line` names the asker.
+
+    `call` may carry a ULID of the line's own choice; empty lets turn_manager choose.
+    """
+
+    line: str
+    caller_rate: int = 16_000
+    agent_rate: int = 16_000
+    channels: int = 1
+
+
+class CloseCall(Event, frozen=True, tag="call.close"):
+    """A line asks turn_manager's door to end its call."""
+
+    reason: str = "hangup"
+
+
+class CancelCall(Event, frozen=True, tag="call.cancel"):
+    """Anyone asks turn_manager's door to cancel the turn in progress of `call`."""
+
+    reason: str = "operator"
+
+
+class CallOpened(Event, frozen=True, tag="call.opened"):
+    """The call has begun; the reply to OpenCall and an event for all.
+
+    `turn_base`: turn ids of this call are larger. `wall_ns`: wall clock at the opening.
+    """
+
+    line: str
+    caller_rate: int = 16_000
+    agent_rate: int = 16_000
+    channels: int = 1
+    turn_base: int = 0
+    wall_ns: int = 0
+
+
+class CallClosed(Event, frozen=True, tag="call.closed"):
+    """The call is over; every actor drops what it holds for it."""
+
+    reason: str

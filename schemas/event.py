@@ -1,0 +1,51 @@
+"""What every event has in common: in comes nothing, out go the base structs all nouns build on."""
+
+from __future__ import annotations
+
+import msgspec
+
+WIRE_VERSION = 1
+"""Raised when a field is retyped or removed, which the style of this project forbids."""
+
+
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """Who said it and when. A frame of its own, so that a relay never re-encodes a body.
+
+    `at_ns` is CLOCK_MONOTONIC of the one box the fleet runs on. `seq` counts per (source, topic)
+    from 0; `inc` is the incarnation of the source (wall clock ns at its start), so a restart is
+    told from a gap.
+    """
+
+    source: str
+    inc: int
+    seq: int
+    at_ns: int
+    v: int = WIRE_VERSION
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """A past fact or an order. `call` is a ULID ("" for the fleet), `turn` 0 when bound to none."""
+
+    call: str = ""
+    turn: int = 0
+
+
+class Audio(Event, frozen=True, kw_only=True):
+    """An event that carries sound: mono signed 16-bit little-endian PCM, a raw frame of its own.
+
+    `first` numbers the first sample of `pcm` in its stream, at `rate` Hz.
+    """
+
+    first: int = 0
+    rate: int = 16_000
+    pcm: bytes = b""
+
+    @property
+    def samples(self) -> int:
+        """How many samples `pcm` holds."""
+        return len(self.pcm) // 2
+
+    @property
+    def end(self) -> int:
+        """The number of the sample after the last one."""
+        return self.first + len(self.pcm) // 2

@@ -1,0 +1,30 @@
+"""The caller's end: sound as it arrives at the line, and what the line really played."""
+
+from __future__ import annotations
+
+from schemas.event import Audio, Event
+
+
+class LinePcm(Audio, frozen=True, tag="line.pcm"):
+    """Caller sound as the line numbered it, at the line's own rate. Media lane."""
+
+    channel: int = 0
+
+
+class LinePlayed(Event, frozen=True, tag="line.played"):
+    """The line has played `samples` of `turn` (at `rate` Hz, counted from the turn's first sample).
+
+    Sent every 100 ms while the agent speaks and once, `ended=True`, when the turn's sound is over
+    or was cut.
+    """
+
+    samples: int
+    rate: int
+    ended: bool = False
+    cut: bool = False
+
+
+class LineLost(Event, frozen=True, tag="line.lost"):
+    """No caller sound for `silent_ms`: the line is gone without a goodbye. Sent by audio_in."""
+
+    silent_ms: int

@@ -1,0 +1,103 @@
+"""The agent's answer: asked for, thought, spoken (positions in samples of the turn's own sound)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from schemas.event import Audio, Event
+from schemas.transcript import Word
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One entry of the conversation, as /v1/chat/completions has it."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Respond(Event, frozen=True, tag="turn.respond"):
+    """turn_manager orders an answer to the conversation so far."""
+
+    messages: tuple[Message, ...]
+
+
+class LlmStarted(Event, frozen=True, tag="llm.started"):
+    """The model's first token has arrived, `first_token_ms` after it was asked."""
+
+    first_token_ms: float
+
+
+class Sentence(Event, frozen=True, tag="llm.sentence"):
+    """A speakable stretch of the answer; `index` counts from 0 within the turn."""
+
+    index: int
+    text: str
+
+
+class LlmFinished(Event, frozen=True, tag="llm.finished"):
+    """The answer is complete: `sentences` were emitted from `tokens` tokens.
+
+    `error` says in words why an answer is missing or short; empty when all is well.
+    """
+
+    sentences: int
+    tokens: int
+    error: str = ""
+
+
+class SpokenWords(Event, frozen=True, tag="tts.words"):
+    """Where the words of a sentence lie in the turn's sound: samples at `rate` Hz from the turn's first.
+
+    `exact` is False when positions were interpolated, not given by the engine.
+    """
+
+    sentence: int
+    text: str
+    words: tuple[Word, ...]
+    rate: int
+    exact: bool = True
+
+
+class Speech(Audio, frozen=True, tag="tts.speech"):
+    """Synthesised sound of a turn, numbered from the turn's first sample. Media lane.
+
+    `last` marks the end of the turn's sound; its pcm may be empty. `error` tells why there is none.
+    """
+
+    sentence: int = 0
+    last: bool = False
+    error: str = ""
+
+
+class AgentPcm(Audio, frozen=True, tag="agent.pcm"):
+    """One paced frame of the agent's voice for the line, at the line's rate. Media lane."""
+
+    ducked: bool = False
+    last: bool = False
+
+
+class PlaybackStarted(Event, frozen=True, tag="playback.started"):
+    """The first frame of the turn has left for the line."""
+
+
+class PlaybackFinished(Event, frozen=True, tag="playback.finished"):
+    """The turn's last frame has been paced out: `samples` at `rate` Hz in all, `starved_ms` of gaps."""
+
+    samples: int
+    rate: int
+    starved_ms: float = 0.0
+
+
+class Ducked(Event, frozen=True, tag="playback.ducked"):
+    """The voice was attenuated from sample `at` (of the turn, at the line's rate) on."""
+
+    at: int
+    gain_db: float
+
+
+class Restored(Event, frozen=True, tag="playback.restored"):
+    """The voice is back at full level from sample `at` on."""
+
+    at: int

@@ -1,0 +1,44 @@
+"""The caller's voice: its sound at 16 kHz, and where speech begins and ends (positions in samples)."""
+
+from __future__ import annotations
+
+from schemas.event import Audio, Event
+
+
+class CallerPcm(Audio, frozen=True, tag="caller.pcm"):
+    """Caller sound at 16 kHz, numbered from the start of the call. Media lane."""
+
+    channel: int = 0
+
+
+class SpeechStarted(Event, frozen=True, tag="speech.started"):
+    """The acoustic onset: speech was detected, beginning at sample `onset` (16 kHz)."""
+
+    onset: int
+    channel: int = 0
+    probability: float = 0.0
+    level_dbfs: float = 0.0
+
+
+class SpeechContinued(Event, frozen=True, tag="speech.continued"):
+    """The voice activity track while speech lasts, about every 100 ms; positions and lengths in samples.
+
+    `voiced` counts voiced samples since `onset`; `silent` how long it has been quiet right now.
+    """
+
+    onset: int
+    end: int
+    voiced: int
+    silent: int
+    channel: int = 0
+    probability: float = 0.0
+    level_dbfs: float = 0.0
+
+
+class SpeechEnded(Event, frozen=True, tag="speech.ended"):
+    """Speech that began at `onset` had its last voiced sample before `end` (16 kHz)."""
+
+    onset: int
+    end: int
+    voiced: int
+    channel: int = 0

@@ -1,0 +1,38 @@
+"""Recognised words, with the caller samples they were recognised from (16 kHz positions)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.event import Event
+
+
+class Word(msgspec.Struct, frozen=True):
+    """One word and the samples it spans: [start, end)."""
+
+    text: str
+    start: int
+    end: int
+
+
+class Partial(Event, frozen=True, tag="stt.partial"):
+    """What the words of an utterance look like so far; may change."""
+
+    utterance: int
+    text: str
+    start: int
+    end: int
+    channel: int = 0
+    stt_session: str = ""
+
+
+class Final(Event, frozen=True, tag="stt.final"):
+    """The words of samples [start, end), for good. Empty text: nothing was understood."""
+
+    utterance: int
+    text: str
+    start: int
+    end: int
+    words: tuple[Word, ...] = ()
+    channel: int = 0
+    stt_session: str = ""

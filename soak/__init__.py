@@ -1,0 +1,1 @@
+"""Proof under load: callers, faults, metrics, benchmarks."""
