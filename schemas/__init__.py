@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from schemas.call import CallClosed, CallOpened, CancelCall, CloseCall, OpenCall
-from schemas.event import WIRE_VERSION, Audio, Event, Stamp
+from schemas.event import WIRE_VERSION, Audio, Event, Report, Stamp
 from schemas.fleet import (
     ActorKilled,
     AskHealth,
@@ -37,6 +37,7 @@ from schemas.reply import (
     Speech,
     SpokenWords,
 )
+from schemas.roll import RollCall
 from schemas.speech import CallerPcm, SpeechContinued, SpeechEnded, SpeechStarted
 from schemas.transcript import Final, Partial, Word
 from schemas.turn import (
@@ -95,9 +96,11 @@ __all__ = [
     "PlaybackStarted",
     "Probe",
     "Refused",
+    "Report",
     "Respond",
     "Restore",
     "Restored",
+    "RollCall",
     "RoundRow",
     "Sentence",
     "Speech",

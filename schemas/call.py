@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.event import Event
+from schemas.event import Event, Report
 
 
 class OpenCall(Event, frozen=True, tag="call.open"):
@@ -23,7 +23,7 @@ class CloseCall(Event, frozen=True, tag="call.close"):
     reason: str = "hangup"
 
 
-class CancelCall(Event, frozen=True, tag="call.cancel"):
+class CancelCall(Report, frozen=True, tag="call.cancel"):
     """Anyone asks turn_manager's door to cancel the turn in progress of `call`."""
 
     reason: str = "operator"

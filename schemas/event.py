@@ -30,6 +30,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     turn: int = 0
 
 
+class Report(Event, frozen=True, kw_only=True):
+    """About a turn, not part of it: passes the fence even when that turn is cancelled."""
+
+
 class Audio(Event, frozen=True, kw_only=True):
     """An event that carries sound: mono signed 16-bit little-endian PCM, a raw frame of its own.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.event import Audio, Event
+from schemas.event import Audio, Event, Report
 
 
 class LinePcm(Audio, frozen=True, tag="line.pcm"):
@@ -11,7 +11,7 @@ class LinePcm(Audio, frozen=True, tag="line.pcm"):
     channel: int = 0
 
 
-class LinePlayed(Event, frozen=True, tag="line.played"):
+class LinePlayed(Report, frozen=True, tag="line.played"):
     """The line has played `samples` of `turn` (at `rate` Hz, counted from the turn's first sample).
 
     Sent every 100 ms while the agent speaks and once, `ended=True`, when the turn's sound is over

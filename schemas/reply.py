@@ -18,9 +18,13 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Respond(Event, frozen=True, tag="turn.respond"):
-    """turn_manager orders an answer to the conversation so far."""
+    """turn_manager orders an answer to the conversation so far.
+
+    `say`, when not empty, is the answer itself: spoken word for word, no model asked.
+    """
 
     messages: tuple[Message, ...]
+    say: str = ""
 
 
 class LlmStarted(Event, frozen=True, tag="llm.started"):

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.event import Event
+from schemas.event import Event, Report
 
 Stopped = dict[str, int | float | str]
 """What a cancel stopped, by name with its unit: samples_unplayed, tokens, utterances …"""
@@ -20,7 +20,7 @@ class TurnStarted(Event, frozen=True, tag="turn.started"):
     end: int
 
 
-class TurnEnded(Event, frozen=True, tag="turn.ended"):
+class TurnEnded(Report, frozen=True, tag="turn.ended"):
     """The turn is over. `heard` is what the caller heard of the answer, cut at the word."""
 
     outcome: Literal["completed", "interrupted", "failed", "superseded"]
@@ -47,7 +47,7 @@ class Cancel(Event, frozen=True, tag="CANCEL"):
     sent_ns: int = 0
 
 
-class Acked(Event, frozen=True, tag="cancel.acked"):
+class Acked(Report, frozen=True, tag="cancel.acked"):
     """One actor's answer to CANCEL. Sent to turn_manager's door and repeated on the events lane.
 
     `fenced`: behind this nothing of the turn leaves the actor. `released`: the work has really
@@ -77,7 +77,7 @@ class RoundRow(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
-class CancelStuck(Event, frozen=True, tag="cancel.stuck"):
+class CancelStuck(Report, frozen=True, tag="cancel.stuck"):
     """`actor` did not answer a CANCEL in time; the warden kills it and supervisord restarts it."""
 
     actor: str
@@ -85,7 +85,7 @@ class CancelStuck(Event, frozen=True, tag="cancel.stuck"):
     waited_ms: float
 
 
-class TurnCancelled(Event, frozen=True, tag="turn.cancelled"):
+class TurnCancelled(Report, frozen=True, tag="turn.cancelled"):
     """A round has ended: the table, and how long it took until all were fenced (ms)."""
 
     reason: str
@@ -95,11 +95,11 @@ class TurnCancelled(Event, frozen=True, tag="turn.cancelled"):
     took_ms: float = 0.0
 
 
-class TurnTick(Event, frozen=True, tag="turn.tick"):
+class TurnTick(Report, frozen=True, tag="turn.tick"):
     """A deadline of turn_manager's rules has passed. Published only so that a trace replays exactly."""
 
 
-class Steps(Event, frozen=True, tag="turn.steps"):
+class Steps(Report, frozen=True, tag="turn.steps"):
     """The order in which turn_manager took its inputs: what makes a recorded call replay exactly.
 
     Each entry: source, topic kind, sequence number, and the clock (monotonic ns) it was decided at.

@@ -1,0 +1,301 @@
+"""turn_manager: the caller's speech and words, and the agent's progress come in; orders go out.
+
+It opens and closes calls, alone broadcasts CANCEL, and leaves every decision to turn_rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+from ulid import ULID
+
+from actors.duplex import Duplex, FullDuplex, HalfDuplex
+from actors.turn_rules import Conversation, Effect, Rules, Say, Stop
+from bus.clock import Clock
+from bus.endpoints import Endpoints
+from bus.rounds import Budget, Rounds
+from bus.runtime import Context, Emit, Runtime
+from bus.settings import Settings
+from bus.wire import topic_of
+from schemas import (
+    Acked,
+    CallClosed,
+    CallOpened,
+    CancelCall,
+    CloseCall,
+    Done,
+    Event,
+    Final,
+    Heartbeat,
+    Hello,
+    LineLost,
+    LinePlayed,
+    LlmFinished,
+    OpenCall,
+    Partial,
+    PlaybackFinished,
+    PlaybackStarted,
+    Refused,
+    Sentence,
+    SpeechContinued,
+    SpeechEnded,
+    SpeechStarted,
+    SpokenWords,
+    Stamp,
+    Steps,
+    TurnTick,
+    Welcome,
+)
+
+log = structlog.get_logger()
+STEPS_AT_ONCE = 16
+
+
+@dataclass
+class Seen:
+    """What was last heard of an actor."""
+
+    ready: bool
+    at_ns: int
+
+
+class TurnManager:
+    """The one who decides whose turn it is."""
+
+    name = "turn_manager"
+    hears: tuple[type[Event], ...] = (
+        CallOpened,
+        CallClosed,
+        CancelCall,
+        SpeechStarted,
+        SpeechContinued,
+        SpeechEnded,
+        Partial,
+        Final,
+        Sentence,
+        SpokenWords,
+        LlmFinished,
+        PlaybackStarted,
+        PlaybackFinished,
+        LinePlayed,
+        LineLost,
+        Heartbeat,
+    )
+
+    def __init__(
+        self,
+        context: Context,
+        where: Endpoints,
+        settings: Settings,
+        ticks: bool = True,
+    ) -> None:
+        """`ticks=False` leaves time to whoever replays a recording: it sends TurnTick events."""
+        self._context, self._where, self._settings, self._ticks = context, where, settings, ticks
+        if not ticks:
+            self.hears = (*TurnManager.hears, TurnTick)
+        self.rounds: Rounds | None = None
+        self._runtime: Runtime | None = None
+        self._open: dict[str, CallOpened] = {}
+        self._talks: dict[str, Conversation] = {}
+        self._seen: dict[str, Seen] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._steps: dict[str, list[tuple[str, str, int, int]]] = {}
+        turns = settings.turns
+        self._rules = Rules(
+            endpoint_ms=turns.endpoint_ms,
+            hangover_ms=settings.audio_in.hangover_ms,
+            final_wait_ms=turns.final_wait_ms,
+            max_turn_ms=turns.max_turn_s * 1000,
+            answer_wait_ms=turns.answer_wait_ms,
+            system_prompt=turns.system_prompt,
+        )
+
+    def attach(self, runtime: Runtime) -> None:
+        """Own the CANCEL broadcast."""
+        self._runtime = runtime
+        cancel = self._settings.cancel
+        self.rounds = Rounds(
+            self._context,
+            self._where,
+            self._settings.fleet.roster,
+            runtime.stamper,
+            runtime.clock,
+            runtime.desk,
+            publish=runtime.link.publish,
+            budget=Budget(cancel.resend_ms, cancel.stuck_ms, cancel.release_ms),
+        )
+
+    async def load(self) -> None:
+        """There is no engine here."""
+
+    async def close(self) -> None:
+        if self.rounds is not None:
+            await self.rounds.close()
+
+    def gauges(self) -> dict[str, float]:
+        """Calls in progress."""
+        return {"active_calls": float(len(self._open))}
+
+    # -- events ----------------------------------------------------------------------------------
+
+    async def react(self, event: Event, emit: Emit) -> None:
+        if isinstance(event, Heartbeat):
+            self._seen[event.actor] = Seen(event.state == "ready", self._clock.now())
+        elif isinstance(event, LineLost):
+            await self.answer(CloseCall(call=event.call, reason="line lost"))
+        else:
+            if isinstance(event, CallOpened):
+                self._begin(event)
+            if (talk := self._talks.get(event.call)) is not None:
+                await self._step(talk, event, emit)
+
+    def _begin(self, event: CallOpened) -> None:
+        barge_in = self._settings.fleet.enable_barge_in
+        duplex: Duplex = FullDuplex(self._settings.turns.commit_ms) if barge_in else HalfDuplex()
+        talk = Conversation(event.call, event.turn_base, duplex, self._rules)
+        self._open[event.call] = event
+        self._talks[event.call] = talk
+        self._steps[event.call] = []
+
+    async def _step(self, talk: Conversation, event: Event, emit: Emit) -> None:
+        """Decide, note the step for replays, then act."""
+        at_ns = emit.at_ns
+        self._note(event, emit.cause, at_ns)
+        effects = list(talk.step(event, at_ns))
+        greeting = self._settings.turns.greeting
+        if isinstance(event, CallOpened) and greeting:
+            effects += talk.say(greeting, at_ns)
+        self._arm(talk)
+        await self._act(talk.call, effects, at_ns)
+        self._flush(talk.call, at_ns, bool(effects))
+        if isinstance(event, CallClosed):
+            self._end(talk.call, at_ns)
+
+    async def _act(self, call: str, effects: Iterable[Effect], at_ns: int) -> None:
+        assert self.rounds is not None
+        assert self._runtime is not None
+        for effect in effects:
+            if isinstance(effect, Stop):
+                await self.rounds.cancel(call, effect.turn, effect.reason, at_ns)
+            elif isinstance(effect, Say):
+                self._runtime.emit(effect.event, at_ns)
+
+    def _end(self, call: str, at_ns: int) -> None:
+        assert self.rounds is not None
+        self._flush(call, at_ns, True)
+        self._open.pop(call, None)
+        self._talks.pop(call, None)
+        self._steps.pop(call, None)
+        if (timer := self._timers.pop(call, None)) is not None:
+            timer.cancel()
+        self.rounds.forget(call)
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def _arm(self, talk: Conversation) -> None:
+        """Be woken at the conversation's next deadline."""
+        if (timer := self._timers.pop(talk.call, None)) is not None:
+            timer.cancel()
+        if not self._ticks or (deadline := talk.deadline_ns) is None:
+            return
+        delay = max(0.0, (deadline - self._clock.now()) / 1e9)
+        loop = asyncio.get_running_loop()
+        self._timers[talk.call] = loop.call_later(delay, self._tick, talk.call, deadline)
+
+    def _tick(self, call: str, deadline_ns: int) -> None:
+        assert self._runtime is not None
+        tick = TurnTick(call=call)
+        stamp = self._runtime.stamper(topic_of(tick), deadline_ns)
+        self._runtime.work(call).push(tick, stamp)
+
+    @property
+    def _clock(self) -> Clock:
+        assert self._runtime is not None
+        return self._runtime.clock
+
+    # -- what makes a recording replay exactly -----------------------------------------------------
+
+    def _note(self, event: Event, cause: Stamp, at_ns: int) -> None:
+        tag = str(type(event).__struct_config__.tag)
+        self._steps[event.call].append((cause.source, tag, cause.seq, at_ns))
+
+    def _flush(self, call: str, at_ns: int, now: bool) -> None:
+        steps = self._steps.get(call)
+        if steps and (now or len(steps) >= STEPS_AT_ONCE) and self._runtime is not None:
+            self._runtime.link.publish(Steps(call=call, steps=tuple(steps)), at_ns)
+            steps.clear()
+
+    # -- the door --------------------------------------------------------------------------------
+
+    async def answer(self, request: Event) -> Event | None:
+        """Hello, acks, and what lines and operators ask for."""
+        if isinstance(request, Acked):
+            assert self.rounds is not None
+            self.rounds.acknowledged(request)
+            return None
+        if isinstance(request, Hello):
+            return self._welcome(request)
+        if isinstance(request, OpenCall):
+            return self._open_call(request)
+        if isinstance(request, CloseCall):
+            return self._publish_for(
+                request.call, CallClosed(call=request.call, reason=request.reason)
+            )
+        if isinstance(request, CancelCall):
+            return self._publish_for(request.call, request)
+        return Refused(why=f"turn_manager does not answer {type(request).__name__}", status=404)
+
+    def _welcome(self, hello: Hello) -> Welcome:
+        assert self._runtime is not None
+        if hello.actor != self.name:
+            self._seen.pop(hello.actor, None)
+        with self._runtime.desk.guard:
+            self._runtime.desk.fence.merge(hello.fences)
+            fences = self._runtime.desk.fence.snapshot()
+        log.info("hello", actor=hello.actor, pid=hello.pid)
+        return Welcome(calls=tuple(self._open.values()), fences=fences)
+
+    def _open_call(self, request: OpenCall) -> Event:
+        """No audio is accepted until every engine a call needs is loaded."""
+        if waiting := self.not_ready():
+            return Refused(why=f"not ready: waiting for {', '.join(waiting)}", status=503)
+        call = request.call or str(ULID())
+        if call in self._open:
+            return Refused(why=f"call {call} is open already", status=409)
+        wall_ns = time.time_ns()
+        opened = CallOpened(
+            call=call,
+            line=request.line,
+            caller_rate=request.caller_rate,
+            agent_rate=request.agent_rate,
+            channels=request.channels,
+            turn_base=wall_ns // 1_000_000,
+            wall_ns=wall_ns,
+        )
+        self._open[call] = opened
+        return self._published(opened)
+
+    def _publish_for(self, call: str, event: Event) -> Event:
+        if call not in self._open:
+            known = ", ".join(self._open) or "none"
+            return Refused(why=f"no call {call!r}; calls in progress: {known}", status=404)
+        self._published(event)
+        return Done(detail=call)
+
+    def _published(self, event: Event) -> Event:
+        assert self._runtime is not None
+        self._runtime.link.publish(event)
+        return event
+
+    def not_ready(self) -> list[str]:
+        """The actors on the roster that are not ready now, or were not heard of lately."""
+        fresh_ns = self._clock.now() - 3 * self._settings.fleet.heartbeat_ms * 1_000_000
+        return [
+            name
+            for name in self._settings.fleet.roster
+            if (seen := self._seen.get(name)) is None or not seen.ready or seen.at_ns < fresh_ns
+        ]

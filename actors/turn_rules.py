@@ -1,0 +1,383 @@
+"""The rules of one conversation: events and the clock go in, orders and facts come out. Pure.
+
+A `Conversation` is told everything in order through `step(event, at_ns)` and answers with effects;
+it knows no socket and no real clock. `deadline_ns` says when it wants to be told the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from actors.duplex import Duplex
+from actors.evidence import Evidence
+from actors.heard import Voice
+from schemas import (
+    CallClosed,
+    CancelCall,
+    Event,
+    Final,
+    LinePlayed,
+    LlmFinished,
+    Message,
+    Partial,
+    PlaybackFinished,
+    PlaybackStarted,
+    Respond,
+    Restore,
+    Sentence,
+    SpeechContinued,
+    SpeechEnded,
+    SpeechStarted,
+    SpokenWords,
+    TurnEnded,
+    TurnStarted,
+)
+
+MS = 1_000_000
+SAMPLES_PER_MS = 16
+HEARD_WAIT_MS = 300
+INTERRUPTED = "[interrupted by the caller]"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Waits in ms; see config/fleet.toml, [turns]."""
+
+    endpoint_ms: float = 600
+    hangover_ms: float = 250
+    final_wait_ms: float = 2000
+    max_turn_ms: float = 60_000
+    answer_wait_ms: float = 10_000
+    system_prompt: str = ""
+    history: int = 40
+
+
+@dataclass(frozen=True)
+class Say:
+    """An effect: publish `event`."""
+
+    event: Event
+
+
+@dataclass(frozen=True)
+class Stop:
+    """An effect: broadcast CANCEL for `turn`."""
+
+    turn: int
+    reason: str
+
+
+Effect = Say | Stop
+Outcome = Literal["completed", "interrupted", "failed", "superseded"]
+
+
+@dataclass
+class AgentTurn:
+    """An answer from the order to its end."""
+
+    number: int
+    asked: str
+    start: int
+    end: int
+    speaking: bool = False
+    finished: bool = False
+    cancelled: Outcome | None = None
+    detail: str = ""
+    voice: Voice = field(default_factory=Voice)
+
+
+@dataclass
+class Utterance:
+    """One stretch of caller speech; named by its onset sample."""
+
+    onset: int
+    end: int = 0
+    voiced: int = 0
+    partial: str = ""
+    final: str | None = None
+    ended: bool = False
+    over_agent: bool = False
+    dismissed: bool = False
+    answer_from_ns: int = 0
+    final_by_ns: int = 0
+
+    @property
+    def words(self) -> str:
+        return self.partial if self.final is None else self.final
+
+    def given_up(self, at_ns: int) -> bool:
+        """The final words are too late to be waited for."""
+        return self.final_by_ns <= at_ns
+
+
+class Conversation:
+    """One call, from opened to closed."""
+
+    def __init__(self, call: str, turn_base: int, duplex: Duplex, rules: Rules) -> None:
+        self.call, self._duplex, self._rules = call, duplex, rules
+        self._last_turn = turn_base
+        self._turn: AgentTurn | None = None
+        self._utterances: dict[int, Utterance] = {}
+        self._carried = ""
+        self._history: list[Message] = []
+        self._deadlines: dict[str, int] = {}
+        self._out: list[Effect] = []
+        self._now = 0
+        self._table: dict[type[Event], Callable[[Any, int], None]] = {
+            SpeechStarted: self._on_onset,
+            SpeechContinued: self._on_continued,
+            SpeechEnded: self._on_speech_ended,
+            Partial: self._on_partial,
+            Final: self._on_final,
+            Sentence: self._on_sentence,
+            SpokenWords: self._on_words,
+            LlmFinished: self._on_llm_finished,
+            PlaybackStarted: self._on_playback_started,
+            PlaybackFinished: self._on_playback_finished,
+            LinePlayed: self._on_line_played,
+            CancelCall: self._on_cancel_asked,
+            CallClosed: self._on_closed,
+        }
+
+    @property
+    def deadline_ns(self) -> int | None:
+        """When `step` wants to be called even if nothing happens."""
+        ends = [(u.answer_from_ns, u.final_by_ns) for u in self._live() if u.ended]
+        instants = [*self._deadlines.values(), *(instant for pair in ends for instant in pair)]
+        return min((instant for instant in instants if instant > self._now), default=None)
+
+    @property
+    def turn(self) -> int:
+        """The turn in progress; 0 when the caller has the floor."""
+        return self._turn.number if self._turn else 0
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation as the model is shown it."""
+        return (Message("system", self._rules.system_prompt), *self._history)
+
+    def step(self, event: Event, at_ns: int) -> list[Effect]:
+        """Take one event (a TurnTick only tells the time); what follows from it, in order."""
+        self._out = []
+        self._now = at_ns
+        if (rule := self._table.get(type(event))) is not None:
+            rule(event, at_ns)
+        self._on_time()
+        return self._out
+
+    def say(self, text: str, at_ns: int) -> list[Effect]:
+        """Begin a turn with words of our own: a greeting."""
+        self._out = []
+        self._now = at_ns
+        self._begin_turn("", 0, 0, say=text)
+        return self._out
+
+    # -- the caller's voice ----------------------------------------------------------------------
+
+    def _on_onset(self, event: SpeechStarted, at_ns: int) -> None:
+        floor = self._turn is not None and self._turn.cancelled is None
+        utterance = Utterance(event.onset, end=event.onset, over_agent=floor)
+        utterance.dismissed = not self._duplex.listens(floor)
+        self._utterances[event.onset] = utterance
+        if not utterance.dismissed:
+            self._deadlines.setdefault("limit", at_ns + int(self._rules.max_turn_ms * MS))
+
+    def _on_continued(self, event: SpeechContinued, at_ns: int) -> None:
+        if utterance := self._utterances.get(event.onset):
+            utterance.voiced, utterance.end = event.voiced, event.end
+            self._weigh(utterance, at_ns)
+
+    def _on_speech_ended(self, event: SpeechEnded, at_ns: int) -> None:
+        if (utterance := self._utterances.get(event.onset)) is None:
+            return
+        utterance.voiced, utterance.end, utterance.ended = event.voiced, event.end, True
+        wait_ms = max(0.0, self._rules.endpoint_ms - self._rules.hangover_ms)
+        utterance.answer_from_ns = at_ns + int(wait_ms * MS)
+        utterance.final_by_ns = at_ns + int(self._rules.final_wait_ms * MS)
+        self._weigh(utterance, at_ns)
+
+    def _on_partial(self, event: Partial, at_ns: int) -> None:
+        if utterance := self._utterances.get(event.utterance):
+            utterance.partial = event.text
+            self._weigh(utterance, at_ns)
+
+    def _on_final(self, event: Final, at_ns: int) -> None:
+        if utterance := self._utterances.get(event.utterance):
+            utterance.final = event.text
+            self._weigh(utterance, at_ns)
+
+    def _weigh(self, utterance: Utterance, at_ns: int) -> None:
+        """Speech over the agent: was it meant? Committed once, for good."""
+        turn = self._turn
+        if not utterance.over_agent or utterance.dismissed or turn is None or turn.cancelled:
+            return
+        evidence = Evidence(
+            utterance.voiced / SAMPLES_PER_MS, utterance.words, ended=utterance.ended
+        )
+        verdict = self._duplex.judge(evidence)
+        if verdict == "commit":
+            self._interrupt(turn, f"barge-in: {utterance.words or 'voice'}", at_ns)
+        elif verdict == "restore":
+            self._publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
+            utterance.dismissed = utterance.final is not None
+
+    def _interrupt(self, turn: AgentTurn, reason: str, at_ns: int, carry: bool = True) -> None:
+        """Take the floor from the agent; a question it had not begun to answer is not lost."""
+        turn.cancelled, turn.detail = "interrupted", reason
+        self._out.append(Stop(turn.number, reason))
+        self._deadlines.pop("answer", None)
+        for utterance in self._utterances.values():
+            utterance.over_agent = False
+        if turn.voice.played_s == 0 and not turn.speaking:
+            if carry:
+                self._carried = f"{self._carried} {turn.asked}".strip()
+            turn.cancelled = "superseded"
+            self._end_turn(turn)
+        else:
+            self._deadlines["heard"] = at_ns + HEARD_WAIT_MS * MS
+
+    # -- the end of the caller's turn ------------------------------------------------------------
+
+    def _on_time(self) -> None:
+        if self._due("heard") and self._turn is not None:
+            self._end_turn(self._turn)
+        if self._due("answer") and self._turn is not None:
+            self._give_up(self._turn)
+        if self._live() and (self._due("limit") or self._caller_is_done()):
+            self._answer_caller()
+
+    def _due(self, name: str) -> bool:
+        if self._deadlines.get(name, self._now + 1) > self._now:
+            return False
+        del self._deadlines[name]
+        return True
+
+    def _live(self) -> list[Utterance]:
+        return [u for u in self._utterances.values() if not u.dismissed]
+
+    def _caller_is_done(self) -> bool:
+        """Quiet for the endpoint wait, and the words are there or will not come any more."""
+        return all(
+            u.ended
+            and u.answer_from_ns <= self._now
+            and (u.final is not None or u.given_up(self._now))
+            for u in self._live()
+        )
+
+    def _answer_caller(self) -> None:
+        utterances = self._live()
+        self._utterances.clear()
+        self._deadlines.pop("limit", None)
+        if self._turn is not None:
+            if self._turn.cancelled is None:
+                return  # said over the agent and not meant: a backchannel
+            self._end_turn(self._turn)
+        words = [u.words for u in utterances if u.words]
+        asked = " ".join([self._carried, *words]).strip()
+        self._carried = ""
+        if asked:
+            self._begin_turn(asked, utterances[0].onset, utterances[-1].end)
+
+    def _begin_turn(self, asked: str, start: int, end: int, say: str = "") -> None:
+        self._last_turn += 1
+        self._turn = AgentTurn(self._last_turn, asked, start, end)
+        self._deadlines["answer"] = self._now + int(self._rules.answer_wait_ms * MS)
+        number, question = self._last_turn, (Message("user", asked),) if asked else ()
+        messages = (*self.messages, *question)
+        self._publish(TurnStarted(call=self.call, turn=number, text=asked, start=start, end=end))
+        self._publish(Respond(call=self.call, turn=number, messages=messages, say=say))
+
+    # -- the agent's turn ------------------------------------------------------------------------
+
+    def _mine(self, event: Event) -> AgentTurn | None:
+        return self._turn if self._turn and self._turn.number == event.turn else None
+
+    def _on_sentence(self, event: Sentence, at_ns: int) -> None:
+        if turn := self._mine(event):
+            turn.voice.planned.append(event.text)
+
+    def _on_words(self, event: SpokenWords, at_ns: int) -> None:
+        if turn := self._mine(event):
+            turn.voice.sentences.append(event)
+
+    def _on_llm_finished(self, event: LlmFinished, at_ns: int) -> None:
+        if (turn := self._mine(event)) and event.error:
+            turn.detail = event.error
+
+    def _on_playback_started(self, event: PlaybackStarted, at_ns: int) -> None:
+        if turn := self._mine(event):
+            turn.speaking = True
+            self._expect_progress(at_ns)
+
+    def _on_line_played(self, event: LinePlayed, at_ns: int) -> None:
+        if (turn := self._mine(event)) is None:
+            return
+        turn.voice.played(event.samples, event.rate)
+        if event.ended and (turn.finished or turn.cancelled):
+            self._end_turn(turn)
+        elif not turn.cancelled:
+            self._expect_progress(at_ns)
+
+    def _on_playback_finished(self, event: PlaybackFinished, at_ns: int) -> None:
+        if turn := self._mine(event):
+            turn.finished = True
+            self._deadlines["heard"] = at_ns + HEARD_WAIT_MS * MS
+
+    def _expect_progress(self, at_ns: int) -> None:
+        self._deadlines["answer"] = at_ns + int(self._rules.answer_wait_ms * MS)
+
+    def _give_up(self, turn: AgentTurn) -> None:
+        """Nothing was heard of the answer for too long: end it, so that the caller can go on."""
+        turn.cancelled = "failed"
+        turn.detail = turn.detail or f"no sound for {self._rules.answer_wait_ms:g} ms"
+        self._out.append(Stop(turn.number, turn.detail))
+        self._end_turn(turn)
+
+    def _end_turn(self, turn: AgentTurn) -> None:
+        heard = turn.voice.heard()
+        outcome: Outcome = turn.cancelled or ("completed" if heard else "failed")
+        self._turn = None
+        for name in ("answer", "heard"):
+            self._deadlines.pop(name, None)
+        if outcome != "superseded":
+            self._remember(turn, heard)
+        self._publish(
+            TurnEnded(
+                call=self.call,
+                turn=turn.number,
+                outcome=outcome,
+                asked=turn.asked,
+                heard=heard,
+                answer=turn.voice.answer,
+                detail=turn.detail,
+            )
+        )
+
+    def _remember(self, turn: AgentTurn, heard: str) -> None:
+        """The context holds what was heard, cut at the word, and that it was cut."""
+        if turn.asked:
+            self._history.append(Message("user", turn.asked))
+        if turn.cancelled:
+            heard = f"{heard} {INTERRUPTED}".strip()
+        if heard:
+            self._history.append(Message("assistant", heard))
+        del self._history[: -self._rules.history]
+
+    # -- from outside ----------------------------------------------------------------------------
+
+    def _on_cancel_asked(self, event: CancelCall, at_ns: int) -> None:
+        if self._turn is not None and self._turn.cancelled is None:
+            self._interrupt(self._turn, event.reason, at_ns, carry=False)
+
+    def _on_closed(self, event: CallClosed, at_ns: int) -> None:
+        if self._turn is not None:
+            self._turn.cancelled = self._turn.cancelled or "interrupted"
+            self._turn.detail = self._turn.detail or f"call closed: {event.reason}"
+            self._end_turn(self._turn)
+        self._utterances.clear()
+        self._deadlines.clear()
+
+    def _publish(self, event: Event) -> None:
+        self._out.append(Say(event))

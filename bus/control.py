@@ -1,0 +1,258 @@
+"""The control lane of one actor: CANCEL and questions come in, acknowledgements and answers go out.
+
+A thread of its own with plain blocking sockets, polled CANCEL first, so that a fence never waits
+for media, for the event loop, or for an engine that lets go of the GIL now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+import structlog
+import zmq
+
+from bus.clock import Clock
+from bus.endpoints import Endpoints, claim
+from bus.errors import WireError
+from bus.fence import Fence
+from bus.sockets import Frames, make, receive
+from bus.stamps import Stamper
+from bus.wire import pack, prefix, topic_of, unpack
+from schemas import Acked, AskHealth, Cancel, Event, Health, Hello, Refused, RollCall, Welcome
+
+log = structlog.get_logger()
+Answer = Callable[[Event], Coroutine[Any, Any, Event | None]]
+MANAGER = "turn_manager"
+DOOR_HWM = 10_000
+DOOR_LIMIT = 1_048_576
+
+
+class Desk:
+    """What the control thread needs to know of the actor, and may touch: all of it under `guard`."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.fence = Fence()
+        self.busy: set[tuple[str, int]] = set()
+        self.ready = False
+        self.state = "starting"
+
+    def raise_fence(self, call: str, turn: int) -> bool:
+        """Raise the fence; True when work of that call and turn, or an earlier one, is going on."""
+        with self.guard:
+            self.fence.raise_to(call, turn)
+            return any(c == call and t <= turn for c, t in self.busy)
+
+
+class Control(threading.Thread):
+    """`release(cancel, began_ns)` runs on the loop and ends in `acknowledge`; `answer(request)` too."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        where: Endpoints,
+        stamper: Stamper,
+        clock: Clock,
+        desk: Desk,
+        release: Callable[[Cancel, int], None],
+        answer: Answer,
+    ) -> None:
+        super().__init__(name=f"{stamper.source}-control", daemon=True)
+        self.actor, self.inc = stamper.source, stamper.inc
+        self.welcomed = asyncio.Event()
+        self.calls: tuple[Event, ...] = ()
+        self.counts = {"malformed": 0}
+        self._clock, self._desk = clock, desk
+        self._stamper = Stamper(stamper.source, stamper.inc)
+        self._release, self._answer = release, answer
+        self._loop = asyncio.get_running_loop()
+        self._asked_ns = 0
+        self._numbers = itertools.count(1)
+        self._orders: deque[Callable[[], None]] = deque()
+        self._stopping = False
+        self._answering: set[asyncio.Task[None]] = set()
+        self._open(context, where)
+
+    def _open(self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoints) -> None:
+        wake = f"inproc://wake-{id(self)}"
+        self._woken = make(context, zmq.PULL)
+        self._woken.bind(wake)
+        self._wake = make(context, zmq.PUSH)
+        self._wake.connect(wake)
+        self._cancel = make(context, zmq.SUB)
+        self._cancel.connect(where["cancel"])
+        self._door = make(context, zmq.ROUTER, DOOR_HWM, DOOR_LIMIT)
+        self._door.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._lock = claim(where, f"door.{self.actor}")
+        self._door.bind(where[f"door.{self.actor}"])
+        self._manager = make(context, zmq.DEALER, DOOR_HWM)
+        self._manager.setsockopt(zmq.ROUTING_ID, self.actor.encode())
+        self._manager.connect(where[f"door.{MANAGER}"])
+        self._cancel.subscribe(prefix(Cancel))
+        self._cancel.subscribe(prefix(RollCall, self.actor))
+
+    def post(self, order: Callable[[], None]) -> None:
+        """Have the thread do something with its sockets; called on the loop."""
+        self._orders.append(order)
+        self._wake.send(b"", zmq.DONTWAIT)
+
+    def acknowledge(self, ack: Acked) -> None:
+        """Send an acknowledgement; called on the loop."""
+        self.post(lambda: self._tell_manager(ack))
+
+    async def stop(self) -> None:
+        """End the thread and wait for it."""
+
+        def last_order() -> None:
+            self._stopping = True
+
+        self.post(last_order)
+        await asyncio.get_running_loop().run_in_executor(None, self.join)
+        self._wake.close()
+
+    def run(self) -> None:
+        poller = zmq.Poller()
+        for socket in (self._cancel, self._woken, self._door, self._manager):
+            poller.register(socket, zmq.POLLIN)
+        try:
+            while not self._stopping:
+                poller.poll()
+                self._serve()
+        finally:
+            for socket in (self._cancel, self._woken, self._door, self._manager):
+                socket.close()
+            if self._lock is not None:
+                self._lock.close()
+
+    def _serve(self) -> None:
+        for frames in receive(self._cancel):
+            self._take(frames, self._obey)
+        for _ in receive(self._woken):
+            pass
+        while self._orders:
+            self._orders.popleft()()
+        for frames in receive(self._door, 16):
+            self._knock(frames)
+        for frames in receive(self._manager, 16):
+            self._take(frames[1:], self._hear)
+
+    def _take(self, frames: Frames, then: Callable[[Event], None]) -> None:
+        try:
+            event, _ = unpack(frames)
+        except WireError as error:
+            self.counts["malformed"] += 1
+            log.warning("control frame refused", why=str(error))
+            return
+        then(event)
+
+    def _obey(self, event: Event) -> None:
+        if isinstance(event, RollCall):
+            with self._desk.guard:
+                fences = self._desk.fence.snapshot()
+            hello = Hello(actor=self.actor, inc=self.inc, pid=os.getpid(), fences=fences)
+            self._tell_manager(hello)
+        elif isinstance(event, Cancel):
+            self._fence(event)
+
+    def _fence(self, cancel: Cancel) -> None:
+        began = self._clock.now()
+        busy = self._desk.raise_fence(cancel.call, cancel.turn)
+        took = (self._clock.now() - began) / 1000
+        ack = Acked(
+            call=cancel.call,
+            turn=cancel.turn,
+            actor=self.actor,
+            inc=self.inc,
+            fenced=True,
+            released=not busy,
+            fenced_us=took,
+            released_us=0.0 if busy else took,
+        )
+        self._tell_manager(ack)
+        if busy:
+            self._loop.call_soon_threadsafe(self._release, cancel, began)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, Welcome):
+            with self._desk.guard:
+                self._desk.fence.merge(event.fences)
+            self.calls = event.calls
+            self._loop.call_soon_threadsafe(self.welcomed.set)
+
+    def _tell_manager(self, event: Event) -> None:
+        frames = pack(event, self._stamper(topic_of(event), self._clock.now()))
+        number = next(self._numbers).to_bytes(8, "big")
+        try:
+            self._manager.send_multipart([number, *frames], zmq.DONTWAIT)
+        except zmq.Again:
+            log.error("turn_manager's door takes no more; acknowledgement lost", event=repr(event))
+
+    def _knock(self, frames: Frames) -> None:
+        """A request at the door: [asker, number, topic, stamp, body]."""
+        if len(frames) < 2 or len(frames[1]) > 16:
+            self.counts["malformed"] += 1
+            return
+        back = frames[:2]
+        try:
+            event, _ = unpack(frames[2:])
+        except WireError as error:
+            self.counts["malformed"] += 1
+            self._reply(back, Refused(why=str(error), status=400))
+            return
+        if isinstance(event, Cancel):
+            self._fence(event)
+        elif isinstance(event, AskHealth):
+            self._reply(back, self._health())
+        else:
+            self._loop.call_soon_threadsafe(self._begin_answer, back, self._received(event))
+
+    def _received(self, event: Event) -> Event:
+        """Acks are stamped when they arrive, not when the loop gets to them."""
+        if not isinstance(event, Acked):
+            return event
+        return msgspec.structs.replace(event, received_ns=self._clock.now())
+
+    def _health(self) -> Health:
+        """`loop_age_ms`: how long the loop has owed an answer to the previous health question."""
+        now = self._clock.now()
+        age = (now - self._asked_ns) / 1e6 if self._asked_ns else 0.0
+        if not self._asked_ns:
+            self._asked_ns = now
+            self._loop.call_soon_threadsafe(self._tick)
+        return Health(
+            actor=self.actor,
+            inc=self.inc,
+            pid=os.getpid(),
+            ready=self._desk.ready,
+            status=200 if self._desk.ready else 503,
+            detail=self._desk.state,
+            loop_age_ms=age,
+        )
+
+    def _tick(self) -> None:
+        self._asked_ns = 0
+
+    def _begin_answer(self, back: Frames, event: Event) -> None:
+        task = self._loop.create_task(self._answered(back, event))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _answered(self, back: Frames, event: Event) -> None:
+        answer = await self._answer(event)
+        if answer is not None:
+            reply = answer
+            self.post(lambda: self._reply(back, reply))
+
+    def _reply(self, back: Frames, event: Event) -> None:
+        frames = pack(event, self._stamper(topic_of(event), self._clock.now()))
+        try:
+            self._door.send_multipart([*back, *frames], zmq.DONTWAIT)
+        except (zmq.Again, zmq.ZMQError) as error:
+            log.warning("asker is gone", why=str(error))

@@ -1,0 +1,281 @@
+"""turn_manager's side of CANCEL: a turn to stop goes in, the table of who stopped what comes out.
+
+The law (docs/bus.md): broadcast; collect `fenced` from everyone on the roster; after `resend_ms`
+say it again through that actor's door; no connection there means `absent`, silence until
+`stuck_ms` means `stuck`; then await `released`. Legs run side by side and none hides another's
+error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import IO, Literal
+
+import structlog
+import zmq
+
+from bus.clock import NS_PER_MS, Clock, happens
+from bus.control import MANAGER, Desk
+from bus.endpoints import Endpoints, claim
+from bus.sockets import Frames, Reader, make
+from bus.stamps import Stamper
+from bus.wire import pack, prefix, topic_of
+from schemas import Acked, Cancel, CancelStuck, Event, RollCall, RoundRow, TurnCancelled
+
+log = structlog.get_logger()
+Publish = Callable[[Event, int], None]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The clock of a round, ms since the decision."""
+
+    resend_ms: float = 20
+    stuck_ms: float = 250
+    release_ms: float = 1000
+
+
+@dataclass
+class Leg:
+    """What one actor has answered so far."""
+
+    actor: str
+    fenced: asyncio.Event = field(default_factory=asyncio.Event)
+    fenced_ns: int = 0
+    released_ns: int = 0
+    ack: Acked | None = None
+    verdict: Literal["", "absent", "stuck"] = ""
+    ended_ns: int = 0
+
+    def take(self, ack: Acked) -> None:
+        """Note an acknowledgement; repeated ones change nothing."""
+        if ack.fenced and not self.fenced.is_set():
+            self.fenced_ns = ack.received_ns
+            self.fenced.set()
+        if ack.released and not self.released_ns:
+            self.released_ns = self.ended_ns = ack.received_ns
+            self.ack = ack
+
+
+@dataclass
+class Round:
+    """One CANCEL under way."""
+
+    order: Cancel
+    legs: dict[str, Leg]
+    all_fenced: asyncio.Event = field(default_factory=asyncio.Event)
+    all_released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def check(self) -> None:
+        """Set the two events when nothing more is to be waited for."""
+        legs = self.legs.values()
+        if all(leg.fenced_ns or leg.verdict for leg in legs):
+            self.all_fenced.set()
+        if all(leg.released_ns or leg.verdict for leg in legs):
+            self.all_released.set()
+
+    def since_ms(self, at_ns: int) -> float:
+        """Milliseconds from the decision to `at_ns`."""
+        return round((at_ns - self.order.sent_ns) / NS_PER_MS, 3)
+
+    def row(self, leg: Leg, error: str = "") -> RoundRow:
+        """This actor's line of the table."""
+        ack = leg.ack
+        error = error or (ack.error if ack else "")
+        return RoundRow(
+            actor=leg.actor,
+            verdict="error" if error else leg.verdict or "released",
+            fenced_ms=self.since_ms(leg.fenced_ns) if leg.fenced_ns else None,
+            released_ms=self.since_ms(leg.released_ns) if leg.released_ns else None,
+            stopped=dict(ack.stopped) if ack else {},
+            error=error,
+        )
+
+    def table(self, errors: dict[str, str]) -> TurnCancelled:
+        """The event that ends the round; stamped with the moment its last leg ended."""
+        rows = tuple(self.row(leg, errors.get(name, "")) for name, leg in self.legs.items())
+        fenced = [row.fenced_ms for row in rows if row.fenced_ms is not None]
+        return TurnCancelled(
+            call=self.order.call,
+            turn=self.order.turn,
+            reason=self.order.reason,
+            sent_ns=self.order.sent_ns,
+            rows=rows,
+            all_fenced_ms=max(fenced) if len(fenced) == len(rows) else None,
+            took_ms=self.since_ms(self.ended_ns),
+        )
+
+    @property
+    def ended_ns(self) -> int:
+        return max((leg.ended_ns for leg in self.legs.values()), default=self.order.sent_ns)
+
+
+class Rounds:
+    """Owns the CANCEL broadcast and a direct way to every door.
+
+    `publish(event, at_ns)` takes what the fleet shall hear: acks, stuck actors, the table.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        where: Endpoints,
+        roster: Iterable[str],
+        stamper: Stamper,
+        clock: Clock,
+        desk: Desk,
+        publish: Publish,
+        budget: Budget | None = None,
+    ) -> None:
+        self.roster = tuple(roster)
+        self._clock, self._desk, self._publish = clock, desk, publish
+        self._budget = budget or Budget()
+        self._stamper = Stamper(MANAGER, stamper.inc)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._rounds: dict[tuple[str, int], Round] = {}
+        self._closing: set[asyncio.Task[TurnCancelled]] = set()
+        self._lock: IO[str] | None = claim(where, "cancel")
+        self._broadcast = make(context, zmq.XPUB)
+        self._broadcast.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self._broadcast.bind(where["cancel"])
+        self._direct = {name: self._door(context, where, name) for name in self.roster}
+        self._reader = Reader(self._broadcast, self._subscribed)
+
+    def _door(
+        self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoints, name: str
+    ) -> zmq.Socket[bytes]:
+        socket = make(context, zmq.DEALER)
+        socket.setsockopt(zmq.ROUTING_ID, b"cancel-round")
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # no connection: EAGAIN, not a queue nobody reads
+        socket.connect(where[f"door.{name}"])
+        return socket
+
+    def _subscribed(self, frames: Frames) -> None:
+        """Somebody's control lane stands: if it is an actor's, ask for its hello."""
+        mark = b"\x01" + prefix(RollCall)
+        if frames[0].startswith(mark):
+            actor = frames[0][len(mark) :].decode(errors="replace")
+            self._send(RollCall(call=actor, inc=self._stamper.inc))
+
+    def _send(self, event: Event) -> Frames:
+        frames = pack(event, self._stamper(topic_of(event), self._clock.now()))
+        self._broadcast.send_multipart(frames, zmq.DONTWAIT)
+        self._reader.drain()
+        return frames
+
+    async def cancel(self, call: str, turn: int, reason: str, at_ns: int) -> None:
+        """Broadcast, and return when every actor is fenced, absent or stuck.
+
+        The table follows as `turn.cancelled` once all have released. At most one round of a call
+        is before its fences at any time. Cancelled from outside, it re-raises.
+        """
+        async with self._locks[call]:
+            order = Cancel(call=call, turn=turn, reason=reason, sent_ns=at_ns)
+            round_ = Round(order, {name: Leg(name) for name in self.roster})
+            self._rounds[call, turn] = round_
+            self._desk.raise_fence(call, turn)
+            try:
+                frames = self._send(order)
+                errors = await self._await_fenced(round_, frames)
+            except BaseException:
+                self._rounds.pop((call, turn), None)
+                raise
+        self._close_later(round_, errors)
+
+    async def _await_fenced(self, round_: Round, frames: Frames) -> dict[str, str]:
+        """The broadcast is enough for most; whoever is missing then is chased, all at once."""
+        if await self._in_time(round_.all_fenced, round_, self._budget.resend_ms):
+            return {}
+        missing = [leg for leg in round_.legs.values() if not leg.fenced_ns]
+        chases = [self._chase(round_, leg, frames) for leg in missing]
+        return _errors(missing, await asyncio.gather(*chases, return_exceptions=True))
+
+    def _close_later(self, round_: Round, errors: dict[str, str]) -> None:
+        task = asyncio.get_running_loop().create_task(self._await_released(round_, errors))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _await_released(self, round_: Round, errors: dict[str, str]) -> TurnCancelled:
+        try:
+            await self._in_time(round_.all_released, round_, self._budget.release_ms)
+            for leg in round_.legs.values():
+                if not leg.verdict and not leg.released_ns:
+                    self._stuck(round_, leg, "released", self._budget.release_ms)
+            table = round_.table(errors)
+            self._publish(table, round_.ended_ns)
+            return table
+        finally:
+            self._rounds.pop((round_.order.call, round_.order.turn), None)
+
+    async def _chase(self, round_: Round, leg: Leg, frames: Frames) -> None:
+        """The broadcast was not heard: the door. No connection there: absent. No answer: stuck."""
+        try:
+            self._direct[leg.actor].send_multipart([b"again", *frames], zmq.DONTWAIT)
+        except zmq.Again:
+            self._give_up(round_, leg, "absent", self._budget.resend_ms)
+            return
+        if not await self._in_time(leg.fenced, round_, self._budget.stuck_ms):
+            self._stuck(round_, leg, "fenced", self._budget.stuck_ms)
+
+    def _give_up(
+        self, round_: Round, leg: Leg, verdict: Literal["absent", "stuck"], waited_ms: float
+    ) -> None:
+        leg.verdict = verdict
+        leg.ended_ns = round_.order.sent_ns + int(waited_ms * NS_PER_MS)
+        round_.check()
+
+    async def _in_time(self, event: asyncio.Event, round_: Round, budget_ms: float) -> bool:
+        deadline = round_.order.sent_ns + int(budget_ms * NS_PER_MS)
+        return await happens(event, self._clock, deadline)
+
+    def _stuck(
+        self, round_: Round, leg: Leg, phase: Literal["fenced", "released"], waited_ms: float
+    ) -> None:
+        self._give_up(round_, leg, "stuck", waited_ms)
+        log.error("cancel.stuck", actor=leg.actor, phase=phase, turn_id=round_.order.turn)
+        event = CancelStuck(
+            call=round_.order.call,
+            turn=round_.order.turn,
+            actor=leg.actor,
+            phase=phase,
+            waited_ms=waited_ms,
+        )
+        self._publish(event, leg.ended_ns)
+
+    def acknowledged(self, ack: Acked) -> None:
+        """An ack has arrived at the door (its `received_ns` is set)."""
+        self._publish(ack, ack.received_ns)
+        for (call, turn), round_ in self._rounds.items():
+            if call == ack.call and turn <= ack.turn and ack.actor in round_.legs:
+                round_.legs[ack.actor].take(ack)
+                round_.check()
+
+    def forget(self, call: str) -> None:
+        """The call is over."""
+        if call in self._locks and not self._locks[call].locked():
+            del self._locks[call]
+
+    async def close(self) -> None:
+        """End the rounds under way and close the sockets."""
+        for task in self._closing:
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        self._reader.close()
+        for socket in (self._broadcast, *self._direct.values()):
+            socket.close()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _errors(legs: list[Leg], results: list[BaseException | None]) -> dict[str, str]:
+    """What went wrong on which leg: reported in its row, and logged."""
+    errors = {}
+    for leg, result in zip(legs, results, strict=True):
+        if isinstance(result, BaseException):
+            log.error("leg of a cancel round failed", actor=leg.actor, error=repr(result))
+            errors[leg.actor] = repr(result)
+            leg.verdict = leg.verdict or "stuck"
+    return errors

@@ -1,0 +1,322 @@
+"""In come config/fleet.toml and four environment variables, out goes one frozen `Settings`."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from bus.errors import SettingsError
+from bus.settings_check import Checker
+
+Milliseconds = Annotated[int, Meta(ge=1, le=600_000)]
+Seconds = Annotated[float, Meta(gt=0.0, le=3600.0)]
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+Decibels = Annotated[float, Meta(ge=-120.0, le=0.0)]
+Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
+Text = Annotated[str, Meta(max_length=8000)]
+NonEmpty = Annotated[str, Meta(min_length=1, max_length=300)]
+
+SYSTEM_PROMPT = (
+    "You are a friendly voice assistant on a telephone line. Give short spoken answers of one to "
+    "three sentences, without lists, markup or emoji."
+)
+
+
+class Secret:
+    """A string that never shows itself: not in repr, logs or flags."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The string itself, for the one header that needs it."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(set)" if self._value else "Secret(empty)"
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of fleet.toml. Units and ranges are explained there, beside each value."""
+
+
+class Fleet(Section, frozen=True):
+    """Who runs, and how they report."""
+
+    roster: Annotated[tuple[Name, ...], Meta(min_length=1)] = (
+        "audio_in",
+        "stt",
+        "turn_manager",
+        "llm",
+        "tts",
+        "playback",
+        "breaker",
+    )
+    heartbeat_ms: Annotated[int, Meta(ge=50, le=10_000)] = 500
+    enable_barge_in: bool = True
+    start_wait_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 20.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Bus(Section, frozen=True):
+    """High-water marks (messages per side) and the largest frame taken (bytes)."""
+
+    events_hwm: Annotated[int, Meta(ge=1000, le=10_000_000)] = 100_000
+    media_hwm: Annotated[int, Meta(ge=10, le=1_000_000)] = 2000
+    max_frame_bytes: Annotated[int, Meta(ge=4096, le=16_777_216)] = 262_144
+
+
+class CancelRound(Section, frozen=True):
+    """The clock of a CANCEL round, ms since the broadcast."""
+
+    resend_ms: Annotated[int, Meta(ge=5, le=1000)] = 20
+    stuck_ms: Annotated[int, Meta(ge=20, le=10_000)] = 250
+    release_ms: Annotated[int, Meta(ge=50, le=60_000)] = 1000
+
+
+class AudioIn(Section, frozen=True):
+    """Voice activity detection and the watch over the line."""
+
+    vad: Literal["pysilero", "silero-onnx"] = "pysilero"
+    threshold: Probability = 0.5
+    release_threshold: Probability = 0.35
+    onset_ms: Annotated[int, Meta(ge=32, le=1000)] = 64
+    hangover_ms: Annotated[int, Meta(ge=32, le=5000)] = 250
+    min_level_dbfs: Decibels = -55.0
+    line_lost_ms: Annotated[int, Meta(ge=500, le=600_000)] = 5000
+
+
+class Stt(Section, frozen=True):
+    """Speech to text."""
+
+    engine: Literal["pocketsphinx", "null"] = "pocketsphinx"
+    preroll_ms: Annotated[int, Meta(ge=300, le=5000)] = 400
+    partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 200
+    max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
+
+
+class Turns(Section, frozen=True):
+    """When a turn ends, when an interruption is meant, and what the model is told."""
+
+    endpoint_ms: Annotated[int, Meta(ge=50, le=10_000)] = 600
+    commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 450
+    final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
+    max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
+    answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000
+    system_prompt: Text = SYSTEM_PROMPT
+    greeting: Text = ""
+
+
+class Llm(Section, frozen=True):
+    """The chat endpoint. `api_key` comes from LLM_API_KEY alone, never from a file."""
+
+    url: NonEmpty = "http://127.0.0.1:8808/v1"
+    model: NonEmpty = "embedded"
+    connect_timeout_s: Seconds = 2.0
+    first_token_timeout_s: Seconds = 15.0
+    token_timeout_s: Seconds = 10.0
+    api_key: Secret = Secret()
+
+
+class Responder(Section, frozen=True):
+    """The embedded responder behind the same HTTP interface as a real model."""
+
+    host: NonEmpty = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 8808
+    tokens_per_s: Annotated[float, Meta(gt=0.0, le=100_000.0)] = 40.0
+    first_token_ms: Annotated[int, Meta(ge=0, le=60_000)] = 80
+
+
+class Tts(Section, frozen=True):
+    """Text to speech."""
+
+    engine: Literal["espeak"] = "espeak"
+    voice: NonEmpty = "en-us"
+    words_per_minute: Annotated[int, Meta(ge=80, le=450)] = 175
+    lead_s: Annotated[float, Meta(ge=0.1, le=60.0)] = 2.0
+
+
+class Playback(Section, frozen=True):
+    """Pacing and ducking of the agent's voice."""
+
+    frame_ms: Annotated[int, Meta(ge=5, le=100)] = 20
+    duck_db: Annotated[float, Meta(ge=-120.0, le=-20.0)] = -26.0
+    ramp_ms: Annotated[int, Meta(ge=0, le=100)] = 10
+
+
+class Breaker(Section, frozen=True):
+    """When a circuit opens, and how long until it lets a probe through."""
+
+    failure_threshold: Annotated[int, Meta(ge=1, le=100)] = 3
+    reset_timeout_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 30.0
+
+
+class Warden(Section, frozen=True):
+    """When a silent process counts as wedged."""
+
+    wedge_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    poll_ms: Annotated[int, Meta(ge=20, le=10_000)] = 250
+    boot_grace_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of it, read once per process; `bargein status` says who needs a restart."""
+
+    home: Path
+    fleet: Fleet = Fleet()
+    bus: Bus = Bus()
+    cancel: CancelRound = CancelRound()
+    audio_in: AudioIn = AudioIn()
+    stt: Stt = Stt()
+    turns: Turns = Turns()
+    llm: Llm = Llm()
+    responder: Responder = Responder()
+    tts: Tts = Tts()
+    playback: Playback = Playback()
+    breaker: Breaker = Breaker()
+    warden: Warden = Warden()
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets, locks and pid files."""
+        return self.home / "var" / "run"
+
+    @property
+    def calls_dir(self) -> Path:
+        """Journals of caller audio, one folder a call."""
+        return self.home / "var" / "calls"
+
+    @property
+    def log_dir(self) -> Path:
+        """What the processes print."""
+        return self.home / "var" / "log"
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "fleet": Fleet,
+    "bus": Bus,
+    "cancel": CancelRound,
+    "audio_in": AudioIn,
+    "stt": Stt,
+    "turns": Turns,
+    "llm": Llm,
+    "responder": Responder,
+    "tts": Tts,
+    "playback": Playback,
+    "breaker": Breaker,
+    "warden": Warden,
+}
+
+_TRUE = frozenset({"1", "true"})
+_FALSE = frozenset({"0", "false"})
+
+
+def home(env: Mapping[str, str] = os.environ) -> Path:
+    """The folder of config/ and var/: BARGEIN_HOME, or the repository."""
+    given = env.get("BARGEIN_HOME", "")
+    return Path(given).expanduser().resolve() if given else Path(__file__).resolve().parent.parent
+
+
+def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
+    """Read fleet.toml (default: config/fleet.toml under home), let the environment override it."""
+    where = home(env)
+    source = path or where / "config" / "fleet.toml"
+    tables = Checker(source, SECTIONS, {"api_key": "LLM_API_KEY"}).tables(_read(source))
+    for section, key, value in _overrides(env):
+        tables.setdefault(section, {})[key] = value
+    made = {name: cls(**tables.get(name, {})) for name, cls in SECTIONS.items()}
+    settings = Settings(home=where, **made)  # type: ignore[arg-type]  # SECTIONS mirrors the fields
+    _agree(source, settings)
+    return settings
+
+
+def _read(source: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{source}: no such file; restore it with `git checkout config/fleet.toml`, or set "
+            "BARGEIN_HOME to a folder that has config/fleet.toml"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{source}: can't be read ({error}); correct the file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{source}: not TOML: {error}") from None
+
+
+def _overrides(env: Mapping[str, str]) -> list[tuple[str, str, object]]:
+    found: list[tuple[str, str, object]] = []
+    if (flag := env.get("ENABLE_BARGE_IN")) is not None:
+        found.append(("fleet", "enable_barge_in", _switch("ENABLE_BARGE_IN", flag)))
+    for variable, key in (("LLM_URL", "url"), ("LLM_MODEL", "model")):
+        if (text := env.get(variable)) is not None:
+            found.append(("llm", key, _not_empty(variable, text)))
+    if key := env.get("LLM_API_KEY", ""):
+        found.append(("llm", "api_key", Secret(key)))
+    return found
+
+
+def _switch(variable: str, text: str) -> bool:
+    word = text.strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise SettingsError(
+            f"environment: {variable}: {text!r} is no switch; allowed: 0, 1, true, false"
+        )
+    return word in _TRUE
+
+
+def _not_empty(variable: str, text: str) -> str:
+    if not text.strip():
+        raise SettingsError(f"environment: {variable}: is set but empty; unset it or give a value")
+    return text.strip()
+
+
+def _agree(source: Path, settings: Settings) -> None:
+    """What no single value can say: rules between two keys."""
+    audio, cancel, fleet = settings.audio_in, settings.cancel, settings.fleet
+    url = urlsplit(settings.llm.url)
+    rules = (
+        (
+            audio.release_threshold <= audio.threshold,
+            f"audio_in.release_threshold: {audio.release_threshold} is above audio_in.threshold "
+            f"({audio.threshold}); allowed: 0.0 to {audio.threshold}",
+        ),
+        (
+            cancel.resend_ms < cancel.stuck_ms <= cancel.release_ms,
+            f"cancel.stuck_ms: {cancel.stuck_ms} ms must be above cancel.resend_ms "
+            f"({cancel.resend_ms} ms) and not above cancel.release_ms ({cancel.release_ms} ms)",
+        ),
+        (
+            len(set(fleet.roster)) == len(fleet.roster),
+            f"fleet.roster: an actor is named twice in {list(fleet.roster)}; name each once",
+        ),
+        (
+            url.scheme in ("http", "https") and bool(url.hostname),
+            f"llm.url: {url.scheme or settings.llm.url!r} is no address; allowed: http://… or https://…",
+        ),
+        (
+            "@" not in url.netloc,
+            "llm.url: holds a user name or password; take it out and set LLM_API_KEY instead",
+        ),
+    )
+    for holds, wrong in rules:
+        if not holds:
+            raise SettingsError(f"{source}: {wrong}")

@@ -1,0 +1,72 @@
+"""Plain zmq sockets with this project's manners: options first, no linger, nothing lost on receive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import zmq
+
+Frames = list[bytes]
+BURST = 128
+RECONNECT_MS = 20
+
+
+def make(
+    context: zmq.Context[zmq.Socket[bytes]], kind: int, hwm: int = 0, limit: int = -1
+) -> zmq.Socket[bytes]:
+    """A socket with both high-water marks set (0: none), which must precede bind and connect.
+
+    `limit`: the largest message in bytes taken from a peer, who is disconnected beyond it; -1: none.
+    """
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.SNDHWM, hwm)
+    socket.setsockopt(zmq.RCVHWM, hwm)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.setsockopt(zmq.MAXMSGSIZE, limit)
+    return socket
+
+
+def receive(socket: zmq.Socket[bytes], most: int = BURST) -> Iterator[Frames]:
+    """What has arrived, at most `most` messages, without waiting."""
+    for _ in range(most):
+        try:
+            yield socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return
+
+
+class Reader:
+    """Calls `take(frames)` on the event loop for each message of a socket, in bursts.
+
+    zmq's FD is edge-triggered: it is drained until empty, or re-armed through the loop when a burst
+    is used up, so that a flood on one socket leaves room for everything else.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], take: Callable[[Frames], None]) -> None:
+        self._socket = socket
+        self._take = take
+        self._loop = asyncio.get_running_loop()
+        self._fd = int(socket.getsockopt(zmq.FD))
+        self._again: asyncio.Handle | None = None
+        self._loop.add_reader(self._fd, self.drain)
+        self.drain()
+
+    def drain(self) -> None:
+        """Take what is there; also to be called after anything else was done to the socket."""
+        count = 0
+        for frames in receive(self._socket):
+            count += 1
+            self._take(frames)
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if count == BURST:
+            self._again = self._loop.call_soon(self.drain)
+
+    def close(self) -> None:
+        """Stop reading; the socket stays open."""
+        self._loop.remove_reader(self._fd)
+        if self._again is not None:
+            self._again.cancel()

@@ -1,0 +1,147 @@
+"""Frames on the wire: an event and its stamp become [topic, stamp, body(, pcm)], and back.
+
+topic = kind NUL call; stamp and body are msgpack maps (body carries `kind`); pcm is raw
+little-endian int16. docs/bus.md tells a peer in another language all it needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+import schemas
+from bus.errors import WireError
+from schemas import WIRE_VERSION, Audio, Cancel, Event, Report, RollCall, Stamp
+
+Lane = Literal["events", "media", "control"]
+E = TypeVar("E", bound=Event)
+SEPARATOR = b"\0"
+MAX_FRAME_BYTES = 262_144
+
+
+class Malformed(WireError):
+    """Frames that are no event: wrong count, not msgpack, a missing field or one of another type."""
+
+    counter = "malformed"
+
+
+class Oversized(WireError):
+    """A frame beyond `MAX_FRAME_BYTES`."""
+
+    counter = "oversized"
+
+
+class UnknownKind(WireError):
+    """A topic this version does not know."""
+
+    counter = "unknown_kind"
+
+
+class WrongVersion(WireError):
+    """A stamp with another wire version."""
+
+    counter = "wrong_version"
+
+
+def _tag(kind: type[Event]) -> str:
+    tag = kind.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag
+
+
+KINDS: dict[bytes, type[Event]] = {
+    _tag(kind).encode(): kind
+    for kind in vars(schemas).values()
+    if isinstance(kind, type) and issubclass(kind, Event) and kind not in (Event, Audio, Report)
+}
+_encode = msgspec.msgpack.Encoder().encode
+_decoders = {name: msgspec.msgpack.Decoder(kind).decode for name, kind in KINDS.items()}
+_decode_stamp = msgspec.msgpack.Decoder(Stamp).decode
+_topics = {kind: name + SEPARATOR for name, kind in KINDS.items()}
+_is_audio = {name: issubclass(kind, Audio) for name, kind in KINDS.items()}
+
+
+class _Version(msgspec.Struct):
+    v: int
+
+
+_decode_version = msgspec.msgpack.Decoder(_Version).decode
+
+
+def prefix(kind: type[Event], call: str = "") -> bytes:
+    """What to subscribe to for one kind, of one call or of all."""
+    return _topics[kind] + call.encode()
+
+
+def topic_of(event: Event) -> bytes:
+    """The topic an event travels under."""
+    return _topics[type(event)] + event.call.encode()
+
+
+def lane_of(kind: type[Event]) -> Lane:
+    """Sound takes the media lane, CANCEL its own, everything else the events lane."""
+    if kind in (Cancel, RollCall):
+        return "control"
+    return "media" if issubclass(kind, Audio) else "events"
+
+
+def pack(event: Event, stamp: Stamp) -> list[bytes]:
+    """Encode; the pcm of an Audio event is its fourth frame."""
+    topic = topic_of(event)
+    if isinstance(event, Audio):
+        bare = msgspec.structs.replace(event, pcm=b"")
+        return [topic, _encode(stamp), _encode(bare), event.pcm]
+    return [topic, _encode(stamp), _encode(event)]
+
+
+def unpack(frames: list[bytes], limit: int = MAX_FRAME_BYTES) -> tuple[Event, Stamp]:
+    """Decode and validate. Raises a WireError leaf, never anything else."""
+    if not 3 <= len(frames) <= 4:
+        raise Malformed(f"{len(frames)} frames, expected 3 or 4")
+    if max(map(len, frames)) > limit:
+        raise Oversized(f"a frame of {max(map(len, frames))} bytes, allowed {limit}")
+    kind, separator, call = frames[0].partition(SEPARATOR)
+    decode = _decoders.get(kind)
+    if decode is None or not separator:
+        raise UnknownKind(f"topic {frames[0][:40]!r}")
+    stamp = _stamp(frames[1])
+    try:
+        event = decode(frames[2])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"{kind.decode()}: {error}") from None
+    if event.call.encode("utf-8", "surrogatepass") != call:
+        raise Malformed(f"{kind.decode()}: the topic names another call than the body")
+    return _with_sound(event, frames, _is_audio[kind]), stamp
+
+
+def _stamp(frame: bytes) -> Stamp:
+    try:
+        stamp = _decode_stamp(frame)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _version_error(frame) or Malformed(f"stamp: {error}") from None
+    if stamp.v != WIRE_VERSION:
+        raise WrongVersion(f"wire version {stamp.v}, this is {WIRE_VERSION}")
+    return stamp
+
+
+def _version_error(frame: bytes) -> WrongVersion | None:
+    """A stamp of another version may have another shape: look at its `v` alone."""
+    try:
+        version = _decode_version(frame).v
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if version == WIRE_VERSION:
+        return None
+    return WrongVersion(f"wire version {version}, this is {WIRE_VERSION}")
+
+
+def _with_sound(event: Any, frames: list[bytes], audio: bool) -> Event:
+    if audio is not (len(frames) == 4):
+        raise Malformed("a sound event has four frames, any other three")
+    if audio:
+        if len(frames[3]) % 2:
+            raise Malformed(f"{len(frames[3])} bytes of pcm: not a whole number of samples")
+        msgspec.structs.force_setattr(event, "pcm", frames[3])
+    checked: Event = event
+    return checked

@@ -1,0 +1,25 @@
+"""How loud a stretch of sound is: int16 PCM in, its level in dBFS out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+SILENCE_DBFS = -100.0
+FULL_SCALE = 32768.0
+
+
+def level_dbfs(pcm: bytes) -> float:
+    """RMS level of mono int16 PCM in dB below full scale: 0.0 for a full-scale square wave.
+
+    Never less than -100.0, which is also the level of silence and of no samples at all.
+    Raises ValueError for half a sample (an odd number of bytes).
+    """
+    samples = np.frombuffer(pcm, dtype="<i2")
+    if not samples.size:
+        return SILENCE_DBFS
+    power = float(np.mean(np.square(samples, dtype=np.float64)))
+    return _decibels(power / FULL_SCALE**2)
+
+
+def _decibels(power: float) -> float:
+    return max(SILENCE_DBFS, float(10 * np.log10(power))) if power > 0 else SILENCE_DBFS
