@@ -67,7 +67,7 @@ class TurnManager:
     """The one who decides whose turn it is."""
 
     name = "turn_manager"
-    hears: tuple[type[Event], ...] = (
+    hears = (
         CallOpened,
         CallClosed,
         CancelCall,
@@ -84,6 +84,7 @@ class TurnManager:
         LinePlayed,
         LineLost,
         Heartbeat,
+        TurnTick,
     )
 
     def __init__(
@@ -95,8 +96,6 @@ class TurnManager:
     ) -> None:
         """`ticks=False` leaves time to whoever replays a recording: it sends TurnTick events."""
         self._context, self._where, self._settings, self._ticks = context, where, settings, ticks
-        if not ticks:
-            self.hears = (*TurnManager.hears, TurnTick)
         self.rounds: Rounds | None = None
         self._runtime: Runtime | None = None
         self._open: dict[str, CallOpened] = {}

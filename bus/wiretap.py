@@ -77,10 +77,10 @@ class Wiretap:
         """What has come, waiting `timeout_ms` at most when there is nothing; control lane first."""
         ready = dict(self._poller.poll(timeout_ms))
         for lane in ("control", "events", "media"):
-            socket = self._sub.get(lane)  # type: ignore[call-overload] # one of the three literals
+            socket = self._sub.get(lane)
             if socket is not None and socket in ready:
                 for frames in receive(socket):
-                    yield Heard(time.monotonic_ns(), lane, frames)  # type: ignore[arg-type] # as above
+                    yield Heard(time.monotonic_ns(), lane, frames)
 
     def close(self) -> None:
         """Close the sockets."""

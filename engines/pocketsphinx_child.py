@@ -1,0 +1,195 @@
+"""The process that owns one pocketsphinx decoder: PCM of utterances in on stdin, hypotheses back.
+
+Run as `python -P -m engines.pocketsphinx_child PARTIAL_MS` with a socket as file descriptor 0. Each
+message is four bytes of length (big endian) and a msgpack struct below. The process ends when its
+parent does: at the end of the stream, or at once by the kernel when the parent was killed. SIGINT
+and SIGTERM are ignored, so that a Ctrl-C in the terminal leaves the parent its last words.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import msgspec
+
+from engines.protocols import Hypothesis, Spoken
+
+SAMPLES_PER_MS = 16
+BLOCK_BYTES = 640
+"""The decoder gets 20 ms at a time whatever the packets were: equal sound, equal text."""
+FRAME_SAMPLES = 160
+"""pocketsphinx counts time in frames of 10 ms."""
+PR_SET_PDEATHSIG = 1
+
+_FILLER = re.compile(r"<.*>|\[.*\]|\+\+.*\+\+")
+_ALTERNATIVE = re.compile(r"\(\d+\)$")
+
+
+class Begin(msgspec.Struct, frozen=True, tag="begin"):
+    """An utterance starts with sample `first` of the call."""
+
+    utterance: int
+    first: int
+
+
+class Pcm(msgspec.Struct, frozen=True, tag="pcm"):
+    """The next sound of the utterance: mono int16 at 16 kHz, any length."""
+
+    pcm: bytes
+
+
+class Finish(msgspec.Struct, frozen=True, tag="finish"):
+    """The utterance is over: its final is wanted."""
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The model is loaded."""
+
+
+class Heard(msgspec.Struct, frozen=True, tag="heard"):
+    """So many bytes of `Pcm` have been worked on since the process began."""
+
+    total: int
+
+
+class Said(msgspec.Struct, frozen=True, tag="said"):
+    """A partial or a final."""
+
+    hypothesis: Hypothesis
+
+
+Order = Begin | Pcm | Finish
+Report = Ready | Heard | Said
+
+HEADER = 4
+ORDERS: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
+REPORTS: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def pack(message: Order | Report) -> bytes:
+    """The bytes of a message: its length, then its content."""
+    body = _ENCODER.encode(message)
+    return len(body).to_bytes(HEADER, "big") + body
+
+
+def plain(token: str) -> str:
+    """The word of a decoder token: `a(2)` is `a`; fillers such as `<sil>`, `[NOISE]` are ``."""
+    return "" if _FILLER.fullmatch(token) else _ALTERNATIVE.sub("", token)
+
+
+class Listener:
+    """One utterance after another through a decoder; positions are samples of the call."""
+
+    def __init__(self, decoder: Any, partial_samples: int) -> None:
+        self._decoder = decoder
+        self._every = partial_samples
+        self._utterance = self._first = self._end = self._due = 0
+        self._text = ""
+        self._rest = bytearray()
+
+    def begin(self, utterance: int, first: int) -> None:
+        """Start an utterance at sample `first`."""
+        self._utterance, self._first, self._end = utterance, first, first
+        self._due, self._text = first + self._every, ""
+        self._rest.clear()
+        self._decoder.start_utt()
+
+    def feed(self, pcm: bytes) -> Iterator[Hypothesis]:
+        """Decode what fills blocks of 20 ms; partials whose text is new, one each period."""
+        self._rest += pcm
+        while len(self._rest) >= BLOCK_BYTES:
+            self._decode(BLOCK_BYTES)
+            if self._end >= self._due:
+                self._due += self._every
+                yield from self._news()
+
+    def finish(self) -> Hypothesis:
+        """Decode what is left over and say what it all was."""
+        self._decode(len(self._rest) & ~1)
+        self._decoder.end_utt()
+        words = tuple(self._words())
+        return self._hypothesis(" ".join(word.text for word in words), words, final=True)
+
+    def _decode(self, size: int) -> None:
+        if size:
+            self._decoder.process_raw(bytes(self._rest[:size]))
+            self._end += size // 2
+            del self._rest[:size]
+
+    def _news(self) -> Iterator[Hypothesis]:
+        best = self._decoder.hyp()
+        text = " ".join(filter(None, map(plain, best.hypstr.split()))) if best else ""
+        if text != self._text:
+            self._text = text
+            yield self._hypothesis(text, ())
+
+    def _words(self) -> Iterator[Spoken]:
+        for segment in self._decoder.seg() or ():
+            if text := plain(segment.word):
+                end = self._sample(segment.end_frame + 1)
+                yield Spoken(text, self._sample(segment.start_frame), end)
+
+    def _sample(self, frame: int) -> int:
+        return min(self._first + frame * FRAME_SAMPLES, self._end)
+
+    def _hypothesis(
+        self, text: str, words: tuple[Spoken, ...], *, final: bool = False
+    ) -> Hypothesis:
+        return Hypothesis(self._utterance, text, self._first, self._end, final, words)
+
+
+def serve(orders: Iterator[Order], listener: Listener, tell: Callable[[Report], None]) -> None:
+    """Carry out orders until there are no more."""
+    total = 0
+    for order in orders:
+        match order:
+            case Begin(utterance, first):
+                listener.begin(utterance, first)
+            case Pcm(pcm):
+                for partial in listener.feed(pcm):
+                    tell(Said(partial))
+                total += len(pcm)
+                tell(Heard(total))
+            case Finish():
+                tell(Said(listener.finish()))
+
+
+def read(stream: BinaryIO) -> Iterator[Order]:
+    """Messages of the parent until it is gone, even if in the middle of one."""
+    while len(header := stream.read(HEADER)) == HEADER:
+        size = int.from_bytes(header, "big")
+        if len(body := stream.read(size)) < size:
+            return
+        yield ORDERS.decode(body)
+
+
+def main() -> None:
+    """Load the model, report ready, serve until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    listener = Listener(_load(), int(sys.argv[1]) * SAMPLES_PER_MS)
+    with socket.socket(fileno=0) as line, line.makefile("rb") as stream:
+        try:
+            line.sendall(pack(Ready()))
+            serve(read(stream), listener, lambda report: line.sendall(pack(report)))
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the parent is gone: nobody is left to tell
+
+
+def _load() -> Any:
+    from pocketsphinx import Decoder  # here: the parent imports this module for its messages
+
+    return Decoder(loglevel="ERROR")
+
+
+if __name__ == "__main__":
+    main()

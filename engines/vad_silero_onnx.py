@@ -1,0 +1,100 @@
+"""Silero VAD on onnxruntime, for many calls: caller PCM in, probabilities of speech out."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.protocols import EngineError
+
+WINDOW = 512
+WINDOW_BYTES = 2 * WINDOW
+CONTEXT = 64
+"""Samples of the window before that the model wants in front of each window (since v5)."""
+STATE = (2, 1, 128)
+RATE = 16_000
+FULL_SCALE = 32768.0
+MODEL = "silero_vad.onnx"
+
+Floats = NDArray[np.float32]
+
+
+class SileroOnnxVad:
+    """Vad of `silero_vad.onnx`: one model for all sessions, the GIL is released while it runs."""
+
+    def __init__(self, model: Path | None = None) -> None:
+        """`model`: the .onnx file; None takes the one inside the installed silero-vad wheel."""
+        self._path = model
+        self._model: Any = None
+
+    def load(self) -> None:
+        """Read the model and run one window.
+
+        Raises EngineError when onnxruntime or the model file is missing.
+        """
+        self._model = _session(self._path or installed_model())
+        self.open().push(bytes(WINDOW_BYTES))
+
+    def open(self) -> SileroOnnxSession:
+        """A session with a fresh state. Raises EngineError before `load`."""
+        if self._model is None:
+            raise EngineError("silero VAD has no model yet: call load() before open()")
+        return SileroOnnxSession(self._model)
+
+
+class SileroOnnxSession:
+    """Voice activity of one stream: its state, its context and the samples of an open window."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._state: Floats = np.zeros(STATE, np.float32)
+        self._context: Floats = np.zeros(CONTEXT, np.float32)
+        self._rate = np.array(RATE, np.int64)
+        self._rest = bytearray()
+
+    def push(self, pcm: bytes) -> list[float]:
+        """Probability (0..1) of each 512-sample window of 16 kHz int16 PCM completed by `pcm`."""
+        self._rest += pcm
+        whole = len(self._rest) // WINDOW_BYTES * WINDOW_BYTES
+        samples = np.frombuffer(bytes(self._rest[:whole]), "<i2").astype(np.float32) / FULL_SCALE
+        del self._rest[:whole]
+        return [self._window(window) for window in samples.reshape(-1, WINDOW)]
+
+    def _window(self, window: Floats) -> float:
+        sound = np.concatenate((self._context, window))[np.newaxis]
+        asked = {"input": sound, "state": self._state, "sr": self._rate}
+        probability, self._state = self._model.run(None, asked)
+        self._context = window[-CONTEXT:]
+        return float(probability.item())
+
+
+def installed_model() -> Path:
+    """Where the silero-vad wheel keeps its model. Looks without importing it: it imports torch.
+
+    Raises EngineError when the wheel is not installed or holds no such file.
+    """
+    spec = find_spec("silero_vad")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder) / "data" / MODEL
+        if path.is_file():
+            return path
+    raise EngineError(f"{MODEL} not found: pip install --no-deps silero-vad, or name the file")
+
+
+def _session(path: Path) -> Any:
+    """An onnxruntime session on one thread that never spins: a window takes 0.1 ms, not a core."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineError("onnxruntime is missing: pip install 'bargein[vad-onnx]'") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if not path.is_file():
+        raise EngineError(f"no VAD model at {path}: name an existing silero .onnx file")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

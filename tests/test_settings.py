@@ -1,0 +1,160 @@
+"""Settings: every default, every override, and the one clear line for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bus.errors import BargeinError, SettingsError
+from bus.flags import flags_of
+from bus.settings import SECTIONS, Settings, home, load
+
+SHIPPED = Path(__file__).parent.parent / "config" / "fleet.toml"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    return tmp_path / "fleet.toml"
+
+
+def refused(fleet: Path, text: str) -> str:
+    fleet.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(fleet, {})
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(f"{fleet}: ")
+    return line.removeprefix(f"{fleet}: ")
+
+
+def test_shipped_file_holds_exactly_the_defaults() -> None:
+    assert load(SHIPPED, {}) == Settings(home=home({}))
+
+
+def test_shipped_file_names_every_key() -> None:
+    text = SHIPPED.read_text()
+    for section, struct in SECTIONS.items():
+        table = text.split(f"\n[{section}]\n")[1].split("\n[")[0]
+        keys = [key for key in struct.__struct_fields__ if key != "api_key"]
+        assert [line.split(" =")[0] for line in table.splitlines() if " = " in line[:30]] == keys
+
+
+def test_an_empty_file_means_defaults(fleet: Path) -> None:
+    fleet.write_text("")
+    assert load(fleet, {}) == Settings(home=home({}))
+
+
+def test_home_is_the_repository_or_what_the_environment_says(tmp_path: Path) -> None:
+    assert home({}) == Path(__file__).resolve().parent.parent
+    assert home({"BARGEIN_HOME": str(tmp_path)}) == tmp_path
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "fleet.toml").write_text("[stt]\nengine = 'null'\n")
+    settings = load(env={"BARGEIN_HOME": str(tmp_path)})
+    assert settings.stt.engine == "null"
+    assert settings.run_dir == tmp_path / "var" / "run"
+    assert settings.calls_dir == tmp_path / "var" / "calls"
+    assert settings.log_dir == tmp_path / "var" / "log"
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("0", False), ("false", False), ("False", False), ("1", True), ("true", True), ("TRUE", True)],
+)
+def test_enable_barge_in_overrides_the_file(word: str, value: bool) -> None:
+    assert load(SHIPPED, {"ENABLE_BARGE_IN": word}).fleet.enable_barge_in is value
+
+
+@pytest.mark.parametrize("word", ["", "no", "2", "off"])
+def test_any_other_switch_is_an_error(word: str) -> None:
+    with pytest.raises(
+        SettingsError, match=r"^environment: ENABLE_BARGE_IN: .*allowed: 0, 1, true"
+    ):
+        load(SHIPPED, {"ENABLE_BARGE_IN": word})
+
+
+def test_the_model_is_overridden_and_its_key_never_shown() -> None:
+    env = {"LLM_URL": "https://x.example/v1", "LLM_MODEL": "big", "LLM_API_KEY": "sk-very-secret"}
+    settings = load(SHIPPED, env)
+    assert (settings.llm.url, settings.llm.model) == ("https://x.example/v1", "big")
+    assert settings.llm.api_key.reveal() == "sk-very-secret"
+    assert "very" not in repr(settings)
+    assert "very" not in str(flags_of(settings, "llm"))
+
+
+@pytest.mark.parametrize("variable", ["LLM_URL", "LLM_MODEL"])
+def test_a_set_but_empty_variable_is_an_error(variable: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^environment: {variable}: .*unset it"):
+        load(SHIPPED, {variable: " "})
+
+
+def test_a_secret_in_the_file_is_refused(fleet: Path) -> None:
+    line = refused(fleet, "[llm]\napi_key = 'sk-very-secret'\n")
+    assert line.startswith("llm.api_key: ")
+    assert "set LLM_API_KEY" in line
+    assert "very" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "begins", "says"),
+    [
+        ("[vat]\n", "vat: no such section", "allowed: fleet, bus"),
+        ("stt = 1\n", "stt: 1 (an integer) is no table", "write [stt]"),
+        ("[stt]\npre_roll_ms = 1\n", "stt.pre_roll_ms: no such key", "did you mean preroll_ms?"),
+        ("[stt]\nxyzzy = 1\n", "stt.xyzzy: no such key; allowed: engine, preroll_ms", "partial_ms"),
+        ("[stt]\npreroll_ms = 299\n", "stt.preroll_ms: 299", "an integer from 300 to 5000"),
+        ("[stt]\npreroll_ms = '400'\n", "stt.preroll_ms: '400' (a string)", "an integer"),
+        ("[stt]\npreroll_ms = true\n", "stt.preroll_ms: True (a boolean)", "an integer"),
+        ("[stt]\nengine = 'vosk'\n", "stt.engine: 'vosk'", '"null", "pocketsphinx"'),
+        ("[audio_in]\nthreshold = 1.5\n", "audio_in.threshold: 1.5", "a number from 0.0 to 1.0"),
+        ("[audio_in]\nthreshold = nan\n", "audio_in.threshold: nan", "a number from 0.0 to 1.0"),
+        ("[llm]\ntoken_timeout_s = 0.0\n", "llm.token_timeout_s: 0.0", "above 0.0, up to 3600.0"),
+        ("[llm]\nmodel = ''\n", "llm.model: ''", "a string of 1 to 300 characters"),
+        ("[playback]\nduck_db = -10.0\n", "playback.duck_db: -10.0", "from -120.0 to -20.0"),
+        ("[fleet]\nenable_barge_in = 1\n", "fleet.enable_barge_in: 1", "allowed: true, false"),
+        ("[fleet]\nroster = []\n", "fleet.roster: []", "at least 1"),
+        ("[fleet]\nroster = ['a b']\n", "fleet.roster: ", "a string matching"),
+        ("[fleet]\nroster = ['stt', 'stt']\n", "fleet.roster: ", "name each once"),
+        ("[audio_in]\nthreshold = 0.3\n", "audio_in.release_threshold: 0.35", "0.0 to 0.3"),
+        ("[cancel]\nresend_ms = 300\n", "cancel.stuck_ms: 250 ms", "cancel.resend_ms (300 ms)"),
+        ("[llm]\nurl = 'ftp://x'\n", "llm.url: ", "http://"),
+        ("[llm]\nurl = 'http://me:pw@x/'\n", "llm.url: ", "LLM_API_KEY"),
+    ],
+)
+def test_each_mistake_has_its_line(fleet: Path, text: str, begins: str, says: str) -> None:
+    line = refused(fleet, text)
+    assert line.startswith(begins)
+    assert says in line
+
+
+def test_not_toml_says_the_line(fleet: Path) -> None:
+    assert "line 2" in refused(fleet, "[stt]\nengine = \n")
+
+
+def test_a_missing_file_says_what_to_do(fleet: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no such file; restore it with `git checkout"):
+        load(fleet, {})
+
+
+def test_an_unreadable_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="can't be read"):
+        load(tmp_path, {})
+
+
+def test_whole_numbers_pass_for_numbers(fleet: Path) -> None:
+    fleet.write_text("[tts]\nlead_s = 3\n")
+    assert load(fleet, {}).tts.lead_s == 3.0
+
+
+def test_configuration_errors_exit_78() -> None:
+    assert issubclass(SettingsError, BargeinError)
+    assert SettingsError.exit_code == 78
+
+
+def test_flags_are_those_an_actor_reads() -> None:
+    settings = load(SHIPPED, {"ENABLE_BARGE_IN": "0"})
+    flags = flags_of(settings, "turn_manager")
+    assert flags["fleet.enable_barge_in"] is False
+    assert flags["turns.endpoint_ms"] == 600
+    assert "tts.voice" not in flags
+    assert len(str(flags["turns.system_prompt"])) < 64
