@@ -139,6 +139,7 @@ def test_numbers_and_clocks_in_words() -> None:
     assert clock(datetime(2025, 1, 1, 23, 50)) == "ten to twelve at night"
     assert clock(datetime(2025, 1, 1, 0, 0)) == "twelve o clock at night"
     assert clock(datetime(2025, 1, 1, 8, 1)) == "one minute past eight in the morning"
+    assert clock(datetime(2025, 1, 1, 9, 54)) == "six minutes to ten in the morning"
     assert clock(datetime(2025, 1, 1, 8, 45)) == "quarter to nine in the morning"
 
 

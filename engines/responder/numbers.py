@@ -80,13 +80,13 @@ def year(n: int) -> str:
 def clock(now: datetime) -> str:
     """20:20 -> "twenty past eight in the evening"."""
     minute, to = now.minute, now.minute > 30
-    hour = (now.hour + (minute == 45 or (to and minute % 5 == 0))) % 24
+    hour = (now.hour + to) % 24
     if minute in _MINUTES:
         lead = _MINUTES[minute]
-    elif minute % 5 == 0:
-        lead = f"{cardinal(60 - minute if to else minute)} {'to' if to else 'past'} "
     else:
-        lead = f"{cardinal(minute)} minute{'s' if minute > 1 else ''} past "
+        away = 60 - minute if to else minute
+        unit = "" if away % 5 == 0 else " minute" if away == 1 else " minutes"
+        lead = f"{cardinal(away)}{unit} {'to' if to else 'past'} "
     spoken_hour = cardinal((hour - 1) % 12 + 1)
     return f"{lead}{spoken_hour}{'' if lead else ' o clock'} {_part_of_day(now.hour)}"
 
