@@ -33,11 +33,15 @@ RATE = 16_000
 class To16k:
     """Sound at any rate goes in, the same at 16 kHz comes out; keeps count of samples."""
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, first: int = 0) -> None:
         self.rate = rate
-        self.next_in = 0
-        self.next_out = 0
+        self.next_in = first
+        self.next_out = first * RATE // rate
         self._resampler = None if rate == RATE else samplerate.Resampler("sinc_fastest", 1)
+
+    def hole_s(self, first: int) -> float:
+        """How much is missing before sample `first`."""
+        return max(0, first - self.next_in) / self.rate
 
     def push(self, first: int, pcm: bytes) -> tuple[int, bytes]:
         """The number of the first sample that comes out, and the samples.
@@ -70,7 +74,7 @@ class Ear:
     resampler: To16k
     vad: VadSession
     segmenter: Segmenter
-    window_end: int = 0
+    window_end: int
     pending: bytearray = field(default_factory=bytearray)
 
 
@@ -110,20 +114,33 @@ class AudioInActor:
                 del self._ears[key]
 
     def _hear(self, event: LinePcm, emit: Emit) -> None:
-        self._heard[event.call] = emit.at_ns
         ear = self._ear(event)
+        if ear.resampler.hole_s(event.first) * 1000 > self._settings.line_lost_ms:
+            return  # a line that silent is lost, and its call is about to be closed
+        self._heard[event.call] = emit.at_ns
         first, pcm = ear.resampler.push(event.first, event.pcm)
-        if not pcm:
-            return
-        emit(CallerPcm(call=event.call, channel=event.channel, first=first, rate=RATE, pcm=pcm))
+        for at in range(0, len(pcm), 2 * RATE):
+            some = pcm[at : at + 2 * RATE]
+            emit(
+                CallerPcm(
+                    call=event.call,
+                    channel=event.channel,
+                    first=first + at // 2,
+                    rate=RATE,
+                    pcm=some,
+                )
+            )
         for window in self._windows(ear, pcm):
             for mark in ear.segmenter.push(window):
                 emit(_event(event, mark))
 
     def _ear(self, event: LinePcm) -> Ear:
+        """A new one begins where the line is: after a restart that is in the middle of a call."""
         key = (event.call, event.channel)
         if key not in self._ears:
-            self._ears[key] = Ear(To16k(event.rate), self._vad.open(), Segmenter(self._thresholds))
+            resampler = To16k(event.rate, event.first)
+            segmenter = Segmenter(self._thresholds)
+            self._ears[key] = Ear(resampler, self._vad.open(), segmenter, resampler.next_out)
         return self._ears[key]
 
     def _windows(self, ear: Ear, pcm: bytes) -> list[Window]:
@@ -142,7 +159,8 @@ class AudioInActor:
         limit_ms = self._settings.line_lost_ms
         silent_ms = 0.0
         while silent_ms < limit_ms:
-            await asyncio.sleep((limit_ms - silent_ms) / 1000)
+            left_ns = int((limit_ms - silent_ms) * 1e6)
+            await emit.clock.sleep_until(emit.clock.now() + left_ns)
             silent_ms = (emit.clock.now() - self._heard.get(call, 0)) / 1e6
         emit(LineLost(call=call, silent_ms=int(silent_ms)))
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 
 from actors.circuit import Circuit, Transition
+from bus.clock import Alarm
 from bus.runtime import Emit, Runtime
 from schemas import (
     ActorKilled,
@@ -29,7 +28,7 @@ class BreakerActor:
     def __init__(self, threshold: int = 3, reset_s: float = 30.0) -> None:
         self._threshold, self._reset_s = threshold, reset_s
         self._circuits: dict[str, Circuit] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, Alarm] = {}
         self._runtime: Runtime | None = None
 
     def attach(self, runtime: Runtime) -> None:
@@ -64,13 +63,15 @@ class BreakerActor:
         circuit = self._circuit(service)
         self._changed(service, circuit.failed(at_ns, reason))
         if circuit.half_opens_ns is not None:
-            self._wake(service, (circuit.half_opens_ns - at_ns) / 1e9)
+            self._wake(service, circuit.half_opens_ns)
 
-    def _wake(self, service: str, delay_s: float) -> None:
+    def _wake(self, service: str, at_ns: int) -> None:
+        assert self._runtime is not None
         if (timer := self._timers.pop(service, None)) is not None:
             timer.cancel()
-        loop = asyncio.get_running_loop()
-        self._timers[service] = loop.call_later(delay_s, self._tell_time, service)
+        self._timers[service] = self._runtime.clock.call_at(
+            at_ns, lambda: self._tell_time(service)
+        )
 
     def _tell_time(self, service: str) -> None:
         assert self._runtime is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,13 +27,18 @@ class Evidence:
 
 def says_stop(words: str) -> bool:
     """An explicit stop word, anywhere in the words."""
-    padded = f" {words.lower()} "
+    padded = f" {_plain(words)} "
     return any(f" {stop} " in padded for stop in STOP_WORDS)
 
 
 def is_backchannel(words: str) -> bool:
     """Nothing but "mm-hm", "yeah", "okay" and their like, or nothing at all."""
-    return all(word in BACKCHANNELS for word in words.lower().replace("-", " ").split())
+    return all(word in BACKCHANNELS for word in _plain(words).split())
+
+
+def _plain(words: str) -> str:
+    """Lower case without the punctuation that some recognisers write."""
+    return " ".join(re.findall(r"[\w']+", words.lower()))
 
 
 def judge(evidence: Evidence, commit_ms: float) -> Verdict:

@@ -12,7 +12,16 @@ import structlog
 from actors.sentences import Splitter
 from bus.runtime import Emit
 from engines.protocols import EngineError
-from schemas import EngineFailed, EngineWorked, Event, LlmFinished, LlmStarted, Respond, Sentence
+from schemas import (
+    CallClosed,
+    EngineFailed,
+    EngineWorked,
+    Event,
+    LlmFinished,
+    LlmStarted,
+    Respond,
+    Sentence,
+)
 
 log = structlog.get_logger()
 RETRY_S = 0.25
@@ -33,10 +42,11 @@ class LlmActor:
     """Asks the model and hands on each sentence as soon as it is whole."""
 
     name = "llm"
-    hears = (Respond,)
+    hears = (Respond, CallClosed)
 
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
+        self._answered: dict[str, int] = {}
 
     async def load(self) -> None:
         """Ready when the server is: a model that loads for minutes is waited for, not crashed on."""
@@ -55,7 +65,13 @@ class LlmActor:
         await self._chat.close()
 
     async def react(self, event: Event, emit: Emit) -> None:
-        assert isinstance(event, Respond)
+        if isinstance(event, CallClosed):
+            self._answered.pop(event.call, None)
+        elif isinstance(event, Respond) and event.turn > self._answered.get(event.call, 0):
+            self._answered[event.call] = event.turn  # asked again for the same turn: one answer
+            await self._respond(event, emit)
+
+    async def _respond(self, event: Respond, emit: Emit) -> None:
         answer = Answer(event, emit)
         try:
             async with aclosing(self._text(event)) as deltas:

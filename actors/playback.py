@@ -96,9 +96,9 @@ class PlaybackActor:
         if isinstance(event, Speech):
             await self._play(event, self._state(event, emit), emit)
         elif isinstance(event, SpeechStarted | Duck):
-            self._duck(event.call, emit)
+            self._duck(event, emit)
         elif isinstance(event, Restore):
-            self._restore(event.call, emit)
+            self._restore(event, emit)
         elif isinstance(event, CallOpened):
             self._rates[event.call] = event.agent_rate
         elif isinstance(event, CallClosed):
@@ -182,16 +182,19 @@ class PlaybackActor:
         )
         self._playing.pop(event.call, None)
 
-    def _duck(self, call: str, emit: Emit) -> None:
-        playing = self._playing.get(call)
-        if self._ducks and playing is not None and not playing.ducked:
+    def _duck(self, event: Event, emit: Emit) -> None:
+        """At the caller's onset whatever is playing, at an order the turn it names."""
+        call, playing = event.call, self._playing.get(event.call)
+        if playing is None or (event.turn and event.turn != playing.turn):
+            return
+        if self._ducks and not playing.ducked:
             playing.ducked = True
             playing.gain.aim(self._duck_db)
             emit(Ducked(call=call, turn=playing.turn, at=playing.sent, gain_db=self._duck_db))
 
-    def _restore(self, call: str, emit: Emit) -> None:
-        playing = self._playing.get(call)
-        if playing is not None and playing.ducked:
+    def _restore(self, event: Restore, emit: Emit) -> None:
+        call, playing = event.call, self._playing.get(event.call)
+        if playing is not None and playing.turn == event.turn and playing.ducked:
             playing.ducked = False
             playing.gain.aim(0.0)
             emit(Restored(call=call, turn=playing.turn, at=playing.sent))

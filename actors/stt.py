@@ -118,8 +118,10 @@ class SttActor:
         ear.session.begin(onset, ear.fed_to)
 
     def _give(self, ear: Ear, frame: CallerPcm) -> None:
-        known = max(0, ear.fed_to - frame.first)
-        ear.session.feed(frame.pcm[2 * known :])
+        missing = frame.first - ear.fed_to
+        if 0 < missing <= RING_MS * SAMPLES_PER_MS:
+            ear.session.feed(bytes(2 * missing))  # silence, so that positions stay true
+        ear.session.feed(frame.pcm[2 * max(0, -missing) :])
         ear.fed_to = max(ear.fed_to, frame.end)
 
     def _finish(self, ear: Ear) -> None:
@@ -134,7 +136,7 @@ class SttActor:
                 async for guess in ear.session.results():
                     if guess.final and ear.begun:
                         ear.begun.pop(0)
-                    emit(_words(call, ear, guess))
+                    emit(_words(call, ear, guess, more=guess.utterance in ear.begun))
                 return
             except EngineError as error:
                 log.error("recogniser failed", call_id=call, error=str(error))
@@ -157,7 +159,7 @@ class SttActor:
             await ear.session.close()
 
 
-def _words(call: str, ear: Ear, guess: Hypothesis) -> Event:
+def _words(call: str, ear: Ear, guess: Hypothesis, more: bool = False) -> Event:
     if not guess.final:
         return Partial(
             call=call,
@@ -177,4 +179,5 @@ def _words(call: str, ear: Ear, guess: Hypothesis) -> Event:
         end=guess.end,
         words=tuple(Word(word.text, word.start, word.end) for word in guess.words),
         stt_session=ear.stt_session,
+        more=more,
     )

@@ -34,7 +34,7 @@ class Spoken:
 
 
 class TtsActor:
-    """Speaks each sentence as it comes, never more than `lead_s` ahead of real time."""
+    """Speaks each sentence as it comes; the next one no earlier than `lead_s` before it is due."""
 
     name = "tts"
     hears = (Sentence, LlmFinished, CallClosed)
@@ -64,12 +64,12 @@ class TtsActor:
         return spoken
 
     async def _speak(self, event: Sentence, spoken: Spoken, emit: Emit) -> None:
+        await self._keep_pace(spoken, emit)
         base = spoken.samples
         try:
             async with aclosing(self._voice.stream(event.text)) as chunks:
                 async for chunk in chunks:
                     self._publish(event, chunk, base, spoken, emit)
-                    await self._keep_pace(spoken, emit)
         except EngineError as error:
             log.error("no voice", call_id=event.call, turn_id=event.turn, error=str(error))
             spoken.error = str(error)
@@ -105,7 +105,11 @@ class TtsActor:
         emit.note(synthesised_ms=round(1000 * spoken.samples / rate))
 
     async def _keep_pace(self, spoken: Spoken, emit: Emit) -> None:
-        """A fast engine waits here: what is cancelled should not have been made."""
+        """A fast engine waits here: what is cancelled should not have been made.
+
+        Between sentences only: within one, a waiting consumer would hold the engine's one worker
+        and so every other call.
+        """
         ahead_s = spoken.samples / self._voice.rate - self._lead_s
         await emit.clock.sleep_until(spoken.began_ns + int(ahead_s * 1e9))
 

@@ -5,7 +5,6 @@ It opens and closes calls, alone broadcasts CANCEL, and leaves every decision to
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ulid import ULID
 
 from actors.duplex import Duplex, FullDuplex, HalfDuplex
 from actors.turn_rules import Conversation, Effect, Rules, Say, Stop
-from bus.clock import Clock
+from bus.clock import Alarm, Clock
 from bus.endpoints import Endpoints
 from bus.rounds import Budget, Rounds
 from bus.runtime import Context, Emit, Runtime
@@ -23,6 +22,7 @@ from bus.settings import Settings
 from bus.wire import topic_of
 from schemas import (
     Acked,
+    ActorBack,
     CallClosed,
     CallOpened,
     CancelCall,
@@ -61,12 +61,15 @@ class Seen:
 
     ready: bool
     at_ns: int
+    inc: int
 
 
 class TurnManager:
     """The one who decides whose turn it is."""
 
     name = "turn_manager"
+    by_turn = False
+    """Each event is a step of its conversation: one order, and a round is no part of its own turn."""
     hears = (
         CallOpened,
         CallClosed,
@@ -84,6 +87,7 @@ class TurnManager:
         LinePlayed,
         LineLost,
         Heartbeat,
+        ActorBack,
         TurnTick,
     )
 
@@ -101,7 +105,7 @@ class TurnManager:
         self._open: dict[str, CallOpened] = {}
         self._talks: dict[str, Conversation] = {}
         self._seen: dict[str, Seen] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, Alarm] = {}
         self._steps: dict[str, list[tuple[str, str, int, int]]] = {}
         turns = settings.turns
         self._rules = Rules(
@@ -143,7 +147,7 @@ class TurnManager:
 
     async def react(self, event: Event, emit: Emit) -> None:
         if isinstance(event, Heartbeat):
-            self._seen[event.actor] = Seen(event.state == "ready", self._clock.now())
+            self._notice(event)
         elif isinstance(event, LineLost):
             await self.answer(CloseCall(call=event.call, reason="line lost"))
         else:
@@ -151,6 +155,16 @@ class TurnManager:
                 self._begin(event)
             if (talk := self._talks.get(event.call)) is not None:
                 await self._step(talk, event, emit)
+
+    def _notice(self, event: Heartbeat) -> None:
+        """An actor that is ready in another incarnation than before has come back."""
+        was = self._seen.get(event.actor)
+        ready = event.state == "ready"
+        if ready and was is not None and was.inc != event.inc:
+            for call in self._open:
+                self._published(ActorBack(call=call, actor=event.actor))
+        inc = event.inc if ready or was is None else was.inc
+        self._seen[event.actor] = Seen(ready, self._clock.now(), inc)
 
     def _begin(self, event: CallOpened) -> None:
         barge_in = self._settings.fleet.enable_barge_in
@@ -201,9 +215,9 @@ class TurnManager:
             timer.cancel()
         if not self._ticks or (deadline := talk.deadline_ns) is None:
             return
-        delay = max(0.0, (deadline - self._clock.now()) / 1e9)
-        loop = asyncio.get_running_loop()
-        self._timers[talk.call] = loop.call_later(delay, self._tick, talk.call, deadline)
+        self._timers[talk.call] = self._clock.call_at(
+            deadline, lambda: self._tick(talk.call, deadline)
+        )
 
     def _tick(self, call: str, deadline_ns: int) -> None:
         assert self._runtime is not None
@@ -230,12 +244,13 @@ class TurnManager:
 
     # -- the door --------------------------------------------------------------------------------
 
+    def acknowledged(self, ack: Acked) -> None:
+        """An actor's answer to CANCEL."""
+        assert self.rounds is not None
+        self.rounds.acknowledged(ack)
+
     async def answer(self, request: Event) -> Event | None:
-        """Hello, acks, and what lines and operators ask for."""
-        if isinstance(request, Acked):
-            assert self.rounds is not None
-            self.rounds.acknowledged(request)
-            return None
+        """Hello, and what lines and operators ask for."""
         if isinstance(request, Hello):
             return self._welcome(request)
         if isinstance(request, OpenCall):
@@ -250,8 +265,8 @@ class TurnManager:
 
     def _welcome(self, hello: Hello) -> Welcome:
         assert self._runtime is not None
-        if hello.actor != self.name:
-            self._seen.pop(hello.actor, None)
+        if (seen := self._seen.get(hello.actor)) is not None and seen.inc != hello.inc:
+            seen.ready = False
         with self._runtime.desk.guard:
             self._runtime.desk.fence.merge(hello.fences)
             fences = self._runtime.desk.fence.snapshot()

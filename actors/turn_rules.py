@@ -14,6 +14,7 @@ from actors.duplex import Duplex
 from actors.evidence import Evidence
 from actors.heard import Voice
 from schemas import (
+    ActorBack,
     CallClosed,
     CancelCall,
     Event,
@@ -86,6 +87,7 @@ class AgentTurn:
     cancelled: Outcome | None = None
     detail: str = ""
     voice: Voice = field(default_factory=Voice)
+    order: Respond | None = None
 
 
 @dataclass
@@ -95,17 +97,26 @@ class Utterance:
     onset: int
     end: int = 0
     voiced: int = 0
+    settled: str = ""
     partial: str = ""
     final: str | None = None
     ended: bool = False
     over_agent: bool = False
     dismissed: bool = False
+    restored: bool = False
     answer_from_ns: int = 0
     final_by_ns: int = 0
 
     @property
     def words(self) -> str:
-        return self.partial if self.final is None else self.final
+        return f"{self.settled} {self.partial}".strip() if self.final is None else self.final
+
+    def take(self, event: Final) -> None:
+        """A long utterance comes in several finals."""
+        self.settled = f"{self.settled} {event.text}".strip()
+        self.partial = ""
+        if not event.more:
+            self.final = self.settled
 
     def given_up(self, at_ns: int) -> bool:
         """The final words are too late to be waited for."""
@@ -138,6 +149,7 @@ class Conversation:
             PlaybackFinished: self._on_playback_finished,
             LinePlayed: self._on_line_played,
             CancelCall: self._on_cancel_asked,
+            ActorBack: self._on_actor_back,
             CallClosed: self._on_closed,
         }
 
@@ -205,7 +217,7 @@ class Conversation:
 
     def _on_final(self, event: Final, at_ns: int) -> None:
         if utterance := self._utterances.get(event.utterance):
-            utterance.final = event.text
+            utterance.take(event)
             self._weigh(utterance, at_ns)
 
     def _weigh(self, utterance: Utterance, at_ns: int) -> None:
@@ -220,7 +232,9 @@ class Conversation:
         if verdict == "commit":
             self._interrupt(turn, f"barge-in: {utterance.words or 'voice'}", at_ns)
         elif verdict == "restore":
-            self._publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
+            if not utterance.restored:  # once: by now another onset may have ducked the voice again
+                self._publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
+            utterance.restored = True
             utterance.dismissed = utterance.final is not None
 
     def _interrupt(self, turn: AgentTurn, reason: str, at_ns: int, carry: bool = True) -> None:
@@ -243,9 +257,11 @@ class Conversation:
     def _on_time(self) -> None:
         if self._due("heard") and self._turn is not None:
             self._end_turn(self._turn)
-        if self._due("answer") and self._turn is not None:
+        if self._due("answer") and self._turn is not None and not self._turn.cancelled:
             self._give_up(self._turn)
-        if self._live() and (self._due("limit") or self._caller_is_done()):
+        if not self._live():
+            self._deadlines.pop("limit", None)
+        elif self._due("limit") or self._caller_is_done():
             self._answer_caller()
 
     def _due(self, name: str) -> bool:
@@ -287,7 +303,8 @@ class Conversation:
         number, question = self._last_turn, (Message("user", asked),) if asked else ()
         messages = (*self.messages, *question)
         self._publish(TurnStarted(call=self.call, turn=number, text=asked, start=start, end=end))
-        self._publish(Respond(call=self.call, turn=number, messages=messages, say=say))
+        self._turn.order = Respond(call=self.call, turn=number, messages=messages, say=say)
+        self._publish(self._turn.order)
 
     # -- the agent's turn ------------------------------------------------------------------------
 
@@ -359,7 +376,7 @@ class Conversation:
         """The context holds what was heard, cut at the word, and that it was cut."""
         if turn.asked:
             self._history.append(Message("user", turn.asked))
-        if turn.cancelled:
+        if turn.cancelled == "interrupted":
             heard = f"{heard} {INTERRUPTED}".strip()
         if heard:
             self._history.append(Message("assistant", heard))
@@ -370,6 +387,18 @@ class Conversation:
     def _on_cancel_asked(self, event: CancelCall, at_ns: int) -> None:
         if self._turn is not None and self._turn.cancelled is None:
             self._interrupt(self._turn, event.reason, at_ns, carry=False)
+
+    def _on_actor_back(self, event: ActorBack, at_ns: int) -> None:
+        """What a restarted actor held of the answer is gone: ask again, or end what was begun."""
+        turn = self._turn
+        if turn is None or turn.cancelled or event.actor not in ("llm", "tts", "playback"):
+            return
+        if event.actor == "llm" and not turn.voice.planned and turn.order is not None:
+            self._publish(turn.order)
+        else:
+            turn.cancelled, turn.detail = "failed", f"{event.actor} was restarted"
+            self._out.append(Stop(turn.number, turn.detail))
+            self._deadlines["heard"] = at_ns + HEARD_WAIT_MS * MS
 
     def _on_closed(self, event: CallClosed, at_ns: int) -> None:
         if self._turn is not None:

@@ -22,14 +22,27 @@ from bus.clock import Clock
 from bus.endpoints import Endpoints, claim
 from bus.errors import WireError
 from bus.fence import Fence
+from bus.logs import Seldom
 from bus.sockets import Frames, make, receive
 from bus.stamps import Stamper
 from bus.wire import pack, prefix, topic_of, unpack
-from schemas import Acked, AskHealth, Cancel, Event, Health, Hello, Refused, RollCall, Welcome
+from schemas import (
+    Acked,
+    AskHealth,
+    CallOpened,
+    Cancel,
+    Event,
+    Health,
+    Hello,
+    Refused,
+    RollCall,
+    Welcome,
+)
 
 log = structlog.get_logger()
 Answer = Callable[[Event], Coroutine[Any, Any, Event | None]]
 MANAGER = "turn_manager"
+HELLO_EVERY_MS = 500
 DOOR_HWM = 10_000
 DOOR_LIMIT = 1_048_576
 
@@ -43,6 +56,7 @@ class Desk:
         self.busy: set[tuple[str, int]] = set()
         self.ready = False
         self.state = "starting"
+        self.detail = ""
 
     def raise_fence(self, call: str, turn: int) -> bool:
         """Raise the fence; True when work of that call and turn, or an earlier one, is going on."""
@@ -63,20 +77,24 @@ class Control(threading.Thread):
         desk: Desk,
         release: Callable[[Cancel, int], None],
         answer: Answer,
+        acked: Callable[[Acked], None] | None = None,
     ) -> None:
+        """`acked(ack)`: on the loop, for each acknowledgement that comes to this door."""
         super().__init__(name=f"{stamper.source}-control", daemon=True)
         self.actor, self.inc = stamper.source, stamper.inc
         self.welcomed = asyncio.Event()
-        self.calls: tuple[Event, ...] = ()
+        self.calls: tuple[CallOpened, ...] = ()
         self.counts = {"malformed": 0}
         self._clock, self._desk = clock, desk
         self._stamper = Stamper(stamper.source, stamper.inc)
-        self._release, self._answer = release, answer
+        self._release, self._answer, self._acked = release, answer, acked
+        self._acks: deque[Acked] = deque()
         self._loop = asyncio.get_running_loop()
         self._asked_ns = 0
         self._numbers = itertools.count(1)
         self._orders: deque[Callable[[], None]] = deque()
         self._stopping = False
+        self._refused = Seldom("control frame refused")
         self._answering: set[asyncio.Task[None]] = set()
         self._open(context, where)
 
@@ -123,43 +141,62 @@ class Control(threading.Thread):
             poller.register(socket, zmq.POLLIN)
         try:
             while not self._stopping:
-                poller.poll()
-                self._serve()
+                wait_ms = None if self.welcomed.is_set() else HELLO_EVERY_MS
+                ready = poller.poll(wait_ms)
+                if not ready:
+                    self._hello()
+                self._serve({socket for socket, _ in ready})
         finally:
             for socket in (self._cancel, self._woken, self._door, self._manager):
                 socket.close()
             if self._lock is not None:
                 self._lock.close()
 
-    def _serve(self) -> None:
-        for frames in receive(self._cancel):
-            self._take(frames, self._obey)
-        for _ in receive(self._woken):
-            pass
-        while self._orders:
-            self._orders.popleft()()
-        for frames in receive(self._door, 16):
-            self._knock(frames)
-        for frames in receive(self._manager, 16):
-            self._take(frames[1:], self._hear)
+    def _serve(self, ready: set[object]) -> None:
+        """One message of each socket that has any, CANCEL first.
+
+        To find a socket empty costs 15 µs (cold), which seven actors on two cores feel; poll is free.
+        """
+        if self._cancel in ready:
+            for frames in receive(self._cancel, 1):
+                self._take(frames, self._obey)
+        if self._woken in ready:
+            for _ in receive(self._woken, 1):
+                while self._orders:
+                    self._obeyed(self._orders.popleft())
+        if self._door in ready:
+            for frames in receive(self._door, 1):
+                self._knock(frames)
+        if self._manager in ready:
+            for frames in receive(self._manager, 1):
+                self._take(frames[1:], self._hear)
+
+    def _obeyed(self, order: Callable[[], None]) -> None:
+        try:
+            order()
+        except Exception:  # one answer that can't be encoded must not end the lane; logged whole
+            log.exception("control order failed", actor=self.actor)
 
     def _take(self, frames: Frames, then: Callable[[Event], None]) -> None:
         try:
             event, _ = unpack(frames)
         except WireError as error:
             self.counts["malformed"] += 1
-            log.warning("control frame refused", why=str(error))
+            self._refused.warn(why=str(error))
             return
         then(event)
 
     def _obey(self, event: Event) -> None:
         if isinstance(event, RollCall):
-            with self._desk.guard:
-                fences = self._desk.fence.snapshot()
-            hello = Hello(actor=self.actor, inc=self.inc, pid=os.getpid(), fences=fences)
-            self._tell_manager(hello)
+            self._hello()
         elif isinstance(event, Cancel):
             self._fence(event)
+
+    def _hello(self) -> None:
+        """Introduce ourselves, with the fences we know; repeated until there is a welcome."""
+        with self._desk.guard:
+            fences = self._desk.fence.snapshot()
+        self._tell_manager(Hello(actor=self.actor, inc=self.inc, pid=os.getpid(), fences=fences))
 
     def _fence(self, cancel: Cancel) -> None:
         began = self._clock.now()
@@ -198,26 +235,34 @@ class Control(threading.Thread):
         """A request at the door: [asker, number, topic, stamp, body]."""
         if len(frames) < 2 or len(frames[1]) > 16:
             self.counts["malformed"] += 1
+            self._refused.warn(why="no request: the asker's number is missing")
             return
         back = frames[:2]
         try:
             event, _ = unpack(frames[2:])
         except WireError as error:
             self.counts["malformed"] += 1
+            self._refused.warn(why=str(error))
             self._reply(back, Refused(why=str(error), status=400))
             return
         if isinstance(event, Cancel):
             self._fence(event)
         elif isinstance(event, AskHealth):
             self._reply(back, self._health())
+        elif isinstance(event, Acked) and self._acked is not None:
+            self._collect(event)
         else:
-            self._loop.call_soon_threadsafe(self._begin_answer, back, self._received(event))
+            self._loop.call_soon_threadsafe(self._begin_answer, back, event)
 
-    def _received(self, event: Event) -> Event:
-        """Acks are stamped when they arrive, not when the loop gets to them."""
-        if not isinstance(event, Acked):
-            return event
-        return msgspec.structs.replace(event, received_ns=self._clock.now())
+    def _collect(self, ack: Acked) -> None:
+        """Stamped when it arrives; the loop is woken once for all that come until it looks."""
+        self._acks.append(msgspec.structs.replace(ack, received_ns=self._clock.now()))
+        if len(self._acks) == 1:
+            self._loop.call_soon_threadsafe(self._hand_over)
+
+    def _hand_over(self) -> None:
+        while self._acks and self._acked is not None:
+            self._acked(self._acks.popleft())
 
     def _health(self) -> Health:
         """`loop_age_ms`: how long the loop has owed an answer to the previous health question."""
@@ -232,7 +277,7 @@ class Control(threading.Thread):
             pid=os.getpid(),
             ready=self._desk.ready,
             status=200 if self._desk.ready else 503,
-            detail=self._desk.state,
+            detail=self._desk.detail or self._desk.state,
             loop_age_ms=age,
         )
 
@@ -245,7 +290,12 @@ class Control(threading.Thread):
         task.add_done_callback(self._answering.discard)
 
     async def _answered(self, back: Frames, event: Event) -> None:
-        answer = await self._answer(event)
+        answer: Event | None
+        try:
+            answer = await self._answer(event)
+        except Exception as error:  # the asker is told, the log has it whole
+            log.exception("no answer", on=type(event))
+            answer = Refused(why=f"{self.actor} failed on it: {error!r}", status=500)
         if answer is not None:
             reply = answer
             self.post(lambda: self._reply(back, reply))

@@ -8,19 +8,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import structlog
 import zmq
 
 from bus.clock import Clock
 from bus.endpoints import Endpoints
 from bus.errors import WireError
 from bus.gaps import Gaps
+from bus.logs import Seldom
 from bus.sockets import Frames, Reader, make
 from bus.stamps import Stamper
 from bus.wire import MAX_FRAME_BYTES, lane_of, pack, prefix, topic_of, unpack
 from schemas import Audio, BusGap, Event, Probe, Stamp
 
-log = structlog.get_logger()
 Take = Callable[[Event, Stamp], None]
 PROBE_EVERY_MS = 5
 
@@ -54,6 +53,7 @@ class Link:
         self.clock = clock
         self.counts: Counter[str] = Counter()
         self.gaps = Gaps()
+        self._refused = Seldom("frame refused")
         self._limit = marks.max_frame_bytes
         hwm = {"events": marks.events, "media": marks.media}
         self._pub = {lane: make(context, zmq.PUB, mark) for lane, mark in hwm.items()}
@@ -63,6 +63,7 @@ class Link:
             self._sub[lane].connect(where[f"{lane}.out"])
         self._readers: list[Reader] = []
         self._take: Take | None = None
+        self._call = ""
         self._echoed: set[int] = set()
         self._heard = asyncio.Event()
 
@@ -79,7 +80,7 @@ class Link:
 
         A publish right after connect would be lost, so a probe is repeated until it is heard.
         """
-        self._take = take
+        self._take, self._call = take, call
         for kind in kinds:
             self.subscribe(kind, call)
         probe = prefix(Probe)
@@ -89,6 +90,7 @@ class Link:
         for number, lane in enumerate(("events", "media")):
             await self._echo(number, lane)
             self._sub[lane].unsubscribe(probe)
+            self._readers[number].drain()
 
     async def _echo(self, number: int, lane: str) -> None:
         stamp = Stamp(source=self.name, inc=self.stamper.inc, seq=0, at_ns=0)
@@ -122,13 +124,15 @@ class Link:
             event, stamp = unpack(frames, self._limit)
         except WireError as error:
             self.counts[error.counter] += 1
-            log.warning("frame refused", why=str(error), kind=error.counter)
+            self._refused.warn(why=str(error), kind=error.counter)
             return
         if isinstance(event, Probe):
             if (event.actor, stamp.inc) == (self.name, self.stamper.inc):
                 self._echoed.add(event.nonce)
                 self._heard.set()
             return
+        if self._call and event.call != self._call:
+            return  # topics match by prefix: C10 comes with C1
         self.counts["received"] += 1
         if missed := self.gaps.missed(frames[0], stamp):
             self._report(frames[0], stamp, missed)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from typing import Any
 
 import structlog
 
@@ -25,3 +27,22 @@ def configure(process: str, level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)
+
+
+class Seldom:
+    """A warning that may come in floods: the first at once, then one line a second with a count."""
+
+    EVERY_S = 1.0
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._log = structlog.get_logger()
+        self._count = 0
+        self._next_s = 0.0
+
+    def warn(self, **fields: Any) -> None:
+        """One more; `times` in the line says how many there were since the last line."""
+        self._count += 1
+        if (now_s := time.monotonic()) >= self._next_s:
+            self._log.warning(self._what, times=self._count, **fields)
+            self._count, self._next_s = 0, now_s + self.EVERY_S

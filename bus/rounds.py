@@ -38,12 +38,21 @@ class Budget:
     release_ms: float = 1000
 
 
+def _fact() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _come_true(fact: asyncio.Future[None]) -> None:
+    if not fact.done():
+        fact.set_result(None)
+
+
 @dataclass
 class Leg:
     """What one actor has answered so far."""
 
     actor: str
-    fenced: asyncio.Event = field(default_factory=asyncio.Event)
+    fenced: asyncio.Future[None] = field(default_factory=_fact)
     fenced_ns: int = 0
     released_ns: int = 0
     ack: Acked | None = None
@@ -52,30 +61,31 @@ class Leg:
 
     def take(self, ack: Acked) -> None:
         """Note an acknowledgement; repeated ones change nothing."""
-        if ack.fenced and not self.fenced.is_set():
+        if ack.fenced and not self.fenced_ns:
             self.fenced_ns = ack.received_ns
-            self.fenced.set()
+            _come_true(self.fenced)
         if ack.released and not self.released_ns:
             self.released_ns = self.ended_ns = ack.received_ns
             self.ack = ack
 
 
-@dataclass
+@dataclass(eq=False)
 class Round:
     """One CANCEL under way."""
 
     order: Cancel
     legs: dict[str, Leg]
-    all_fenced: asyncio.Event = field(default_factory=asyncio.Event)
-    all_released: asyncio.Event = field(default_factory=asyncio.Event)
+    all_fenced: asyncio.Future[None] = field(default_factory=_fact)
+    all_released: asyncio.Future[None] = field(default_factory=_fact)
+    unsaid: list[Acked] | None = field(default_factory=list)
 
     def check(self) -> None:
-        """Set the two events when nothing more is to be waited for."""
+        """The two facts come true when nothing more is to be waited for."""
         legs = self.legs.values()
         if all(leg.fenced_ns or leg.verdict for leg in legs):
-            self.all_fenced.set()
+            _come_true(self.all_fenced)
         if all(leg.released_ns or leg.verdict for leg in legs):
-            self.all_released.set()
+            _come_true(self.all_released)
 
     def since_ms(self, at_ns: int) -> float:
         """Milliseconds from the decision to `at_ns`."""
@@ -135,7 +145,7 @@ class Rounds:
         self._budget = budget or Budget()
         self._stamper = Stamper(MANAGER, stamper.inc)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._rounds: dict[tuple[str, int], Round] = {}
+        self._rounds: set[Round] = set()
         self._closing: set[asyncio.Task[TurnCancelled]] = set()
         self._lock: IO[str] | None = claim(where, "cancel")
         self._broadcast = make(context, zmq.XPUB)
@@ -158,12 +168,12 @@ class Rounds:
         mark = b"\x01" + prefix(RollCall)
         if frames[0].startswith(mark):
             actor = frames[0][len(mark) :].decode(errors="replace")
-            self._send(RollCall(call=actor, inc=self._stamper.inc))
+            self._send(RollCall(call=actor, inc=self._stamper.inc), self._clock.now())
+            self._reader.drain()
 
-    def _send(self, event: Event) -> Frames:
-        frames = pack(event, self._stamper(topic_of(event), self._clock.now()))
+    def _send(self, event: Event, at_ns: int) -> Frames:
+        frames = pack(event, self._stamper(topic_of(event), at_ns))
         self._broadcast.send_multipart(frames, zmq.DONTWAIT)
-        self._reader.drain()
         return frames
 
     async def cancel(self, call: str, turn: int, reason: str, at_ns: int) -> None:
@@ -174,14 +184,16 @@ class Rounds:
         """
         async with self._locks[call]:
             order = Cancel(call=call, turn=turn, reason=reason, sent_ns=at_ns)
-            round_ = Round(order, {name: Leg(name) for name in self.roster})
-            self._rounds[call, turn] = round_
             self._desk.raise_fence(call, turn)
+            frames = self._send(order, at_ns)  # as decided, so that a replay can repeat it
+            round_ = Round(order, {name: Leg(name) for name in self.roster})
+            self._rounds.add(round_)  # acks are taken on this loop, so none is missed
             try:
-                frames = self._send(order)
+                self._reader.drain()
                 errors = await self._await_fenced(round_, frames)
             except BaseException:
-                self._rounds.pop((call, turn), None)
+                self._rounds.discard(round_)
+                self._tell(round_)
                 raise
         self._close_later(round_, errors)
 
@@ -189,9 +201,12 @@ class Rounds:
         """The broadcast is enough for most; whoever is missing then is chased, all at once."""
         if await self._in_time(round_.all_fenced, round_, self._budget.resend_ms):
             return {}
+        self._tell(round_)
         missing = [leg for leg in round_.legs.values() if not leg.fenced_ns]
         chases = [self._chase(round_, leg, frames) for leg in missing]
-        return _errors(missing, await asyncio.gather(*chases, return_exceptions=True))
+        errors = _errors(missing, await asyncio.gather(*chases, return_exceptions=True))
+        round_.check()
+        return errors
 
     def _close_later(self, round_: Round, errors: dict[str, str]) -> None:
         task = asyncio.get_running_loop().create_task(self._await_released(round_, errors))
@@ -199,6 +214,7 @@ class Rounds:
         task.add_done_callback(self._closing.discard)
 
     async def _await_released(self, round_: Round, errors: dict[str, str]) -> TurnCancelled:
+        self._tell(round_)
         try:
             await self._in_time(round_.all_released, round_, self._budget.release_ms)
             for leg in round_.legs.values():
@@ -208,7 +224,7 @@ class Rounds:
             self._publish(table, round_.ended_ns)
             return table
         finally:
-            self._rounds.pop((round_.order.call, round_.order.turn), None)
+            self._rounds.discard(round_)
 
     async def _chase(self, round_: Round, leg: Leg, frames: Frames) -> None:
         """The broadcast was not heard: the door. No connection there: absent. No answer: stuck."""
@@ -227,9 +243,11 @@ class Rounds:
         leg.ended_ns = round_.order.sent_ns + int(waited_ms * NS_PER_MS)
         round_.check()
 
-    async def _in_time(self, event: asyncio.Event, round_: Round, budget_ms: float) -> bool:
+    async def _in_time(
+        self, fact: asyncio.Future[None], round_: Round, budget_ms: float
+    ) -> bool:
         deadline = round_.order.sent_ns + int(budget_ms * NS_PER_MS)
-        return await happens(event, self._clock, deadline)
+        return await happens(fact, self._clock, deadline)
 
     def _stuck(
         self, round_: Round, leg: Leg, phase: Literal["fenced", "released"], waited_ms: float
@@ -245,13 +263,34 @@ class Rounds:
         )
         self._publish(event, leg.ended_ns)
 
+    @property
+    def under_way(self) -> frozenset[Round]:
+        """The rounds whose table is not told yet."""
+        return frozenset(self._rounds)
+
     def acknowledged(self, ack: Acked) -> None:
-        """An ack has arrived at the door (its `received_ns` is set)."""
-        self._publish(ack, ack.received_ns)
-        for (call, turn), round_ in self._rounds.items():
-            if call == ack.call and turn <= ack.turn and ack.actor in round_.legs:
+        """An ack has arrived at the door (its `received_ns` is set).
+
+        It is told to the fleet after the fences: seven publications on the way to them cost more
+        than the fan-out itself (1.4 ms instead of 0.6).
+        """
+        unsaid: list[Acked] | None = None
+        for round_ in self._rounds:
+            order = round_.order
+            if order.call == ack.call and order.turn <= ack.turn and ack.actor in round_.legs:
                 round_.legs[ack.actor].take(ack)
                 round_.check()
+                unsaid = round_.unsaid if unsaid is None else unsaid
+        if unsaid is None:
+            self._publish(ack, ack.received_ns)
+        else:
+            unsaid.append(ack)
+
+    def _tell(self, round_: Round) -> None:
+        """The acks until now; those to come are told at once."""
+        unsaid, round_.unsaid = round_.unsaid or [], None
+        for ack in unsaid:
+            self._publish(ack, ack.received_ns)
 
     def forget(self, call: str) -> None:
         """The call is over."""

@@ -11,6 +11,8 @@
 `react` gets every event of `hears`, one at a time per call; `emit(event)` publishes. What `react`
 does for an event with a turn is cancelled when that turn is (ordinary CancelledError, waited for);
 `emit.note(tokens=3)` says what a cancel stopped. There is no CANCEL code in an actor.
+An actor with `by_turn = False` gets all events of a call in one order, and nothing it does is
+stopped by a CANCEL.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import structlog
 import zmq
 
 from bus.clock import NS_PER_MS, Clock, MonotonicClock
-from bus.control import Control, Desk
+from bus.control import MANAGER, Control, Desk
 from bus.endpoints import Endpoints
 from bus.link import Link, Marks
 from bus.stamps import Stamper
@@ -114,7 +116,14 @@ class Runtime:
         self.desk = Desk()
         self.link = Link(context, where, self.stamper, self.clock, marks)
         self.control = Control(
-            context, where, self.stamper, self.clock, self.desk, self._release, self._answer
+            context,
+            where,
+            self.stamper,
+            self.clock,
+            self.desk,
+            self._release,
+            self._answer,
+            acked=getattr(actor, "acknowledged", None),
         )
         self._flags = flags or {}
         self._heartbeat_ms = heartbeat_ms
@@ -124,29 +133,43 @@ class Runtime:
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._react_to = frozenset(actor.hears)
+        self._early: list[tuple[Event, Stamp]] | None = []
 
     async def __aenter__(self) -> Runtime:
         """Door open, lanes proven, fences taken over, engines loaded: in this order."""
         self.control.start()
         try:
+            self.desk.detail = "the broker to echo"
             await self.link.listen({*self.actor.hears, CallOpened, CallClosed}, self._take)
             self._spawn(self._beat())
             if attach := getattr(self.actor, "attach", None):
                 attach(self)
+            self.desk.detail = "turn_manager's welcome"
             await self.control.welcomed.wait()
+            self.desk.detail = "its engine to load"
             await self.actor.load()
         except BaseException:
             await self.stop()
             raise
+        self._open()
         self.set_state("ready")
         return self
+
+    def _open(self) -> None:
+        """Take up what has come meanwhile, after the calls that were in progress before."""
+        early, self._early = self._early or [], None
+        told = {event.call for event, _ in early if isinstance(event, CallOpened)}
+        now = Stamp(source=MANAGER, inc=0, seq=0, at_ns=self.clock.now())
+        calls = [opened for opened in self.control.calls if opened.call not in told]
+        for event, stamp in (*((opened, now) for opened in calls), *early):
+            self._take(event, stamp)
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     def set_state(self, state: str) -> None:
         """`ready` once the engines are; the fleet hears it with the next heartbeat, sent at once."""
-        self.desk.state, self.desk.ready = state, state == "ready"
+        self.desk.state, self.desk.ready, self.desk.detail = state, state == "ready", ""
         self.link.publish(self.heartbeat())
 
     async def stop(self) -> None:
@@ -169,7 +192,13 @@ class Runtime:
     # -- events in -------------------------------------------------------------------------------
 
     def _take(self, event: Event, stamp: Stamp) -> None:
-        """An event has arrived: behind a fence it is dropped, else it joins its call's work."""
+        """An event has arrived: behind a fence it is dropped, else it joins its call's work.
+
+        Nothing is begun before the fences were taken over and the engines are there.
+        """
+        if self._early is not None:
+            self._early.append((event, stamp))
+            return
         self._lag_ns = max(self._lag_ns, self.clock.now() - stamp.at_ns)
         if event.call in self._closed:
             self.link.counts["stale"] += 1
@@ -187,10 +216,15 @@ class Runtime:
                 self._react,
                 begins=lambda turn: self.desk.busy.add((call, turn)),
                 ends=lambda turn: self.desk.busy.discard((call, turn)),
+                by_turn=getattr(self.actor, "by_turn", True),
             )
         return work
 
     async def _react(self, event: Event, stamp: Stamp, notes: Stopped) -> None:
+        with self.desk.guard:
+            if not self.desk.fence.passes(event):  # cancelled while it waited its turn
+                self.link.counts["stale"] += 1
+                return
         emit = Emit(self, event, stamp, notes)
         if type(event) in self._react_to:
             await self.actor.react(event, emit)
@@ -273,7 +307,7 @@ class Runtime:
             inc=self.stamper.inc,
             pid=os.getpid(),
             state=self.desk.state,  # type: ignore[arg-type] # one of the three by construction
-            detail="",
+            detail=self.desk.detail,
             uptime_ms=(self.clock.now() - self._began_ns) / NS_PER_MS,
             rss_bytes=_rss(),
             loop_age_ms=0.0,

@@ -49,24 +49,28 @@ class Reader:
         self._take = take
         self._loop = asyncio.get_running_loop()
         self._fd = int(socket.getsockopt(zmq.FD))
-        self._again: asyncio.Handle | None = None
         self._loop.add_reader(self._fd, self.drain)
-        self.drain()
+        self._again: asyncio.Handle | None = self._loop.call_soon(self.drain)
+        self._closed = False
 
     def drain(self) -> None:
         """Take what is there; also to be called after anything else was done to the socket."""
-        count = 0
-        for frames in receive(self._socket):
-            count += 1
-            self._take(frames)
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
-        if count == BURST:
-            self._again = self._loop.call_soon(self.drain)
+        left = True  # stays so when `take` raises: the edge is used up, the rest must be fetched
+        try:
+            count = 0
+            for frames in receive(self._socket):
+                count += 1
+                self._take(frames)
+            left = count == BURST
+        finally:
+            if self._again is not None:
+                self._again.cancel()
+            more = left and not self._closed
+            self._again = self._loop.call_soon(self.drain) if more else None
 
     def close(self) -> None:
         """Stop reading; the socket stays open."""
+        self._closed = True
         self._loop.remove_reader(self._fd)
         if self._again is not None:
             self._again.cancel()

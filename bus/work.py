@@ -90,16 +90,21 @@ class Work:
     """All that an actor does for one call."""
 
     def __init__(
-        self, react: React, begins: Callable[[int], None], ends: Callable[[int], None]
+        self,
+        react: React,
+        begins: Callable[[int], None],
+        ends: Callable[[int], None],
+        by_turn: bool = True,
     ) -> None:
-        self._react, self._begins, self._ends = react, begins, ends
+        """`by_turn=False`: one order for all events, and no turn to stop."""
+        self._react, self._begins, self._ends, self._by_turn = react, begins, ends, by_turn
         self._listening = Serial(react, lambda: None)
         self._turns: dict[int, Serial] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     def push(self, event: Event, stamp: Stamp) -> None:
         """Queue an event that has passed the fence."""
-        if not event.turn or isinstance(event, Report):
+        if not (event.turn and self._by_turn) or isinstance(event, Report):
             self._listening.push((event, stamp))
             return
         serial = self._turns.get(event.turn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,13 @@ from rich.console import Console
 
 from bus.endpoints import Endpoints
 from bus.errors import BargeinError
-from bus.settings import load
-from ops import fleet_commands, report, wav
+from bus.recording import Record
+from bus.settings import Settings, load
+from ops import fleet_commands, in_force, report, wav
 from ops.cues import Cue, parse
 from ops.live import Live
-from ops.placing import Clip, Placed, place, write_report
+from ops.microphone import Microphone
+from ops.placing import Caller, Clip, Placed, Plan, place, write_report
 from ops.supervisor import Supervisor
 from soak import caller_set
 
@@ -39,7 +42,9 @@ class BadCall(BargeinError):
 
 
 def call(
-    wavs: Annotated[list[Path], typer.Option("--wav", help="What the caller says; repeatable.")],
+    wavs: Annotated[
+        list[Path] | None, typer.Option("--wav", help="What the caller says; repeatable.")
+    ] = None,
     at: Annotated[
         list[str] | None,
         typer.Option("--at", help="When the 2nd, 3rd… --wav begins: 'agent speaks 2 s' …"),
@@ -47,22 +52,40 @@ def call(
     out: Annotated[
         Path | None, typer.Option("--out", help="The agent's recording, as long as the call.")
     ] = None,
-    rate: Annotated[int, typer.Option(help="Samples per second of --out.", min=8000, max=48000)] = 16000,
-    wait: Annotated[float, typer.Option(help="Hang up after this long without news, in s.", min=1)] = 15.0,
+    rate: Annotated[
+        int, typer.Option(help="Samples per second of --out.", min=8000, max=48000)
+    ] = 16000,
+    wait: Annotated[
+        float, typer.Option(help="Hang up after this long without news, in s.", min=1)
+    ] = 15.0,
+    mic: Annotated[
+        bool, typer.Option("--mic", help="Talk yourself, until Ctrl-C; use headphones.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Place a real-time call from WAV files and record the agent on the call's clock."""
     from ops.line import Rates
 
     settings = load()
+    if mic is bool(wavs):
+        raise BadCall("who is calling? give --wav FILE (repeatable), or --mic")
+    clips = script(wavs or [], at or [])
     Supervisor(settings.home).require()
-    clips = script(wavs, at or [])
     if out is not None:
         _writable(out)
     where = Endpoints(settings.run_dir)
     with Live(console, quiet=as_json) as live:
         placed = asyncio.run(
-            place(where, clips, settings.calls_dir, Rates(agent=rate), wait, watch=live.show)
+            place(
+                Plan(
+                    where,
+                    settings.calls_dir,
+                    Rates(agent=rate),
+                    watch=live.show,
+                    header=in_force.header(settings, where),
+                ),
+                Microphone if mic else partial(Caller, clips=clips, longest_wait_s=wait),
+            )
         )
     records = write_report(placed)
     if out is not None:
@@ -73,7 +96,9 @@ def call(
 def script(wavs: list[Path], at: list[str]) -> list[Clip]:
     """The first at 0.5 s; each further one at its cue, or when the agent has been silent for 1 s."""
     if len(at) > max(0, len(wavs) - 1):
-        raise BadCall(f"{len(at)} --at for {len(wavs)} --wav: the first needs none, give one per further")
+        raise BadCall(
+            f"{len(at)} --at for {len(wavs)} --wav: the first needs none, give one per further"
+        )
     cues = [Cue("clock", 0.5), *map(parse, at)]
     cues += [Cue("silent", 1.0)] * (len(wavs) - len(cues))
     return [Clip(wav.read(path), cue, path.name) for path, cue in zip(wavs, cues, strict=True)]
@@ -83,10 +108,12 @@ def _writable(out: Path) -> None:
     try:
         out.touch()
     except OSError as error:
-        raise BadCall(f"--out {out}: can't be written ({error.strerror}); choose another file") from None
+        raise BadCall(
+            f"--out {out}: can't be written ({error.strerror}); choose another file"
+        ) from None
 
 
-def _tell(placed: Placed, records: list[report.Record], as_json: bool) -> None:
+def _tell(placed: Placed, records: list[Record], as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.summary(records)))
         return
@@ -99,7 +126,7 @@ def demo() -> None:
     settings = load()
     fleet_commands.up()
     try:
-        problems = _demo_call(settings.calls_dir, Endpoints(settings.run_dir))
+        problems = _demo_call(settings)
     finally:
         fleet_commands.down()
     if problems:
@@ -107,7 +134,8 @@ def demo() -> None:
     console.print("[green]both questions answered, the agent was talked over, all acknowledged[/]")
 
 
-def _demo_call(calls: Path, where: Endpoints) -> list[str]:
+def _demo_call(settings: Settings) -> list[str]:
+    where = Endpoints(settings.run_dir)
     request = caller_set.find("long_request", DEMO_VOICE, DEMO_REQUEST)[0]
     interruption = caller_set.find("interruption", DEMO_VOICE, DEMO_INTERRUPTION)[0]
     clips = [
@@ -115,7 +143,18 @@ def _demo_call(calls: Path, where: Endpoints) -> list[str]:
         Clip(wav.read(interruption.path), Cue("speaks", 4.0), interruption.text),
     ]
     with Live(console) as live:
-        placed = asyncio.run(place(where, clips, calls, ready_wait_s=READY_S, watch=live.show))
+        placed = asyncio.run(
+            place(
+                Plan(
+                    where,
+                    settings.calls_dir,
+                    ready_wait_s=READY_S,
+                    watch=live.show,
+                    header=in_force.header(settings, where),
+                ),
+                partial(Caller, clips=clips),
+            )
+        )
     records = write_report(placed)
     _tell(placed, records, as_json=False)
     return report.verdict(records, DEMO_ASKED)

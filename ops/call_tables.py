@@ -101,12 +101,17 @@ def cancel_table(records: Sequence[Record]) -> list[CancelRow]:
 
 def stopped(row: RoundRow) -> str:
     """What a cancel stopped, in words; and the error, if there was one."""
-    parts = [f"{name} {_short(value)}" for name, value in row.stopped.items()]
+    parts = [with_unit(name, value) for name, value in row.stopped.items()]
     return ", ".join(parts + ([f"error: {row.error}"] if row.error else []))
 
 
-def _short(value: float | str) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+def with_unit(name: str, value: float | str) -> str:
+    """`unplayed_ms`, 2025 → "unplayed 2025 ms"; `tokens_generated`, 3 → "3 tokens generated"."""
+    number = f"{value:.1f}" if isinstance(value, float) else str(value)
+    what, _, unit = name.rpartition("_")
+    if unit in ("ms", "samples", "s", "bytes"):
+        return f"{what.replace('_', ' ')} {number} {unit}"
+    return f"{number} {name.replace('_', ' ')}"
 
 
 def turn_table(records: Sequence[Record]) -> list[TurnRow]:

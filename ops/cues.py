@@ -56,4 +56,7 @@ class Watch:
             return False
         if cue.kind == "speaks":
             return self.now_s - self.agent_began_s >= cue.seconds
-        return self.agent_ended_s is not None and self.now_s - self.agent_ended_s >= cue.seconds
+        ended = self.agent_ended_s
+        return (
+            ended is not None and ended >= self.agent_began_s and self.now_s - ended >= cue.seconds
+        )

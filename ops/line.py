@@ -98,7 +98,7 @@ class Line:
         try:
             await self._open()
         except BaseException:
-            self._shut()
+            self.close()
             raise
         self.t0_ns = self.clock.now()
         self._tasks.append(asyncio.create_task(self._report()))
@@ -129,9 +129,10 @@ class Line:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(NoAnswer):
             await self._ask(CloseCall(call=self.call))
-        self._shut()
+        self.close()
 
-    def _shut(self) -> None:
+    def close(self) -> None:
+        """Close the sockets; a call that was opened is ended by leaving the block, not by this."""
         if self._cancels is not None:
             self._cancels.close()
         self._cancel.close()
@@ -196,7 +197,9 @@ class Line:
 
     def _played(self, turn: int, samples: int, ended: bool, cut: bool = False) -> None:
         """Report it, unless nothing has changed since the last report."""
-        if self._reported[0] == turn and (self._reported[2] or self._reported[1:] == (samples, ended)):
+        if self._reported[0] == turn and (
+            self._reported[2] or self._reported[1:] == (samples, ended)
+        ):
             return
         self._reported = (turn, samples, ended)
         self._link.publish(

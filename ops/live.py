@@ -59,7 +59,11 @@ def words(event: Event) -> tuple[str, str] | None:
         case Acked():
             return "red", _acked(event)
         case TurnCancelled():
-            fenced = "not all fenced" if event.all_fenced_ms is None else f"all fenced {event.all_fenced_ms:.1f} ms"
+            fenced = (
+                "not all fenced"
+                if event.all_fenced_ms is None
+                else f"all fenced {event.all_fenced_ms:.1f} ms"
+            )
             return "bold red", f"round over: {fenced}, took {event.took_ms:.1f} ms"
         case TurnEnded():
             return "bold", f"turn {event.outcome}; heard: “{event.heard}”"
@@ -67,8 +71,10 @@ def words(event: Event) -> tuple[str, str] | None:
 
 
 def _acked(ack: Acked) -> str:
-    phase = "fenced + released" if ack.fenced and ack.released and not ack.stopped else (
-        "released" if ack.released else "fenced"
+    phase = (
+        "fenced + released"
+        if ack.fenced and ack.released and not ack.stopped
+        else ("released" if ack.released else "fenced")
     )
     stopped = ", ".join(f"{name} {value}" for name, value in ack.stopped.items())
     return f"{ack.actor}: {phase}" + (f" ({stopped})" if stopped else "")

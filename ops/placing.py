@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import zmq
 
 from bus.endpoints import Endpoints
 from bus.errors import BargeinError
-from bus.recording import Recorder, decode, read
+from bus.recording import Record, Recorder, read
 from bus.wiretap import Heard
 from ops import report, timeline, wav
 from ops.cues import Cue, Watch
@@ -56,7 +57,7 @@ class Placed:
 class Caller:
     """Says each clip when its cue has come, silence otherwise."""
 
-    def __init__(self, line: Line, clips: Sequence[Clip], longest_wait_s: float) -> None:
+    def __init__(self, line: Line, clips: Sequence[Clip], longest_wait_s: float = 15.0) -> None:
         self._line, self._clips = line, list(clips)
         self._wait_s = longest_wait_s
         self.watch = Watch()
@@ -69,7 +70,9 @@ class Caller:
     def heard(self, event: Event) -> None:
         """What the fleet says about this call."""
         if isinstance(event, TurnEnded) and event.outcome in ("completed", "failed"):
-            self.watch.agent_ended_s = max(self._line.speaker.end / self._line.rates.agent, self.watch.now_s)
+            self.watch.agent_ended_s = max(
+                self._line.speaker.end / self._line.rates.agent, self.watch.now_s
+            )
 
     async def talk(self) -> None:
         """Until the last clip was answered, or nothing has happened for `longest_wait_s`."""
@@ -110,65 +113,85 @@ class Caller:
         return self.timed_out
 
 
-async def place(
-    where: Endpoints,
-    clips: Sequence[Clip],
-    calls: Path,
-    rates: Rates | None = None,
-    longest_wait_s: float = 15.0,
-    ready_wait_s: float = 0.0,
-    watch: Callable[[Heard], None] | None = None,
-) -> Placed:
-    """Call, talk, hang up; leaves caller.wav, agent.wav and trace.msgpack in a folder of `calls`.
+class Talker(Protocol):
+    """Whoever is at the caller's end: clips with cues, or somebody at a microphone."""
 
-    `ready_wait_s`: how long a fleet that is not ready yet is asked again. Raises CallRefused.
+    track: list[wav.Samples]
+    spoken_at_s: list[float]
+    timed_out: bool
+
+    def heard(self, event: Event) -> None:
+        """What the fleet says about this call."""
+
+    async def talk(self) -> None:
+        """Send sound until the call is to be ended."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the call goes and what is kept of it.
+
+    `ready_wait_s`: how long a fleet that is not ready yet is asked again. `header`: what the trace
+    begins with (ops.in_force).
+    """
+
+    where: Endpoints
+    calls: Path
+    rates: Rates | None = None
+    ready_wait_s: float = 0.0
+    watch: Callable[[Heard], None] | None = None
+    header: dict[str, Any] | None = None
+
+
+async def place(plan: Plan, talker: Callable[[Line], Talker]) -> Placed:
+    """Call, talk, hang up; leaves caller.wav, agent.wav and trace.msgpack in a folder of its own.
+
+    Raises CallRefused, NoRoom.
     """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + plan.ready_wait_s
     try:
-        return await _place(context, where, clips, calls, rates, longest_wait_s, ready_wait_s, watch)
+        while True:
+            try:
+                return await _attempt(context, plan, talker)
+            except CallRefused:
+                if loop.time() >= deadline:
+                    raise
+                await asyncio.sleep(READY_RETRY_S)
     finally:
-        await asyncio.get_running_loop().run_in_executor(None, context.term)
+        await loop.run_in_executor(None, context.term)
 
 
-async def _place(
-    context: zmq.Context[zmq.Socket[bytes]],
-    where: Endpoints,
-    clips: Sequence[Clip],
-    calls: Path,
-    rates: Rates | None,
-    longest_wait_s: float,
-    ready_wait_s: float,
-    watch: Callable[[Heard], None] | None,
+async def _attempt(
+    context: zmq.Context[zmq.Socket[bytes]], plan: Plan, talker: Callable[[Line], Talker]
 ) -> Placed:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + ready_wait_s
-    while True:
-        caller: Caller | None = None
-        line = Line(context, where, rates, on_event=lambda event: caller.heard(event) if caller else None)
-        folder = _folder(calls, line.call)
-        recorder = Recorder(context, where, folder / "trace.msgpack", line.call, watch)
+    who: Talker | None = None
+    line = Line(
+        context, plan.where, plan.rates, on_event=lambda event: who.heard(event) if who else None
+    )
+    folder = _folder(plan.calls, line.call)
+    trace = folder / "trace.msgpack"
+    recorder = Recorder(context, plan.where, trace, line.call, plan.watch, plan.header)
+    try:
         if not await loop.run_in_executor(None, recorder.open):
             raise CallRefused("the broker does not answer; start the fleet with `bargein up`")
         recorder.start()
-        try:
-            async with line:
-                caller = Caller(line, clips, longest_wait_s)
-                await caller.talk()
-            await _settled()
-        except CallRefused:
-            await loop.run_in_executor(None, recorder.stop)
+        async with line:
+            who = talker(line)
+            await who.talk()
+        await _settled()
+    except BaseException:
+        line.close()
+        if who is None:
             shutil.rmtree(folder)
-            if loop.time() >= deadline:
-                raise
-            await asyncio.sleep(READY_RETRY_S)
-            continue
-        except BaseException:
-            recorder.stop()
-            raise
+        raise
+    finally:
         await loop.run_in_executor(None, recorder.stop)
-        _keep(folder, line, caller)
-        seconds = line.sent / line.rates.caller
-        return Placed(line.call, folder, seconds, caller.spoken_at_s, caller.timed_out)
+    _keep(folder, line, who)
+    seconds = line.sent / line.rates.caller
+    return Placed(line.call, folder, seconds, who.spoken_at_s, who.timed_out)
 
 
 async def _settled() -> None:
@@ -192,14 +215,15 @@ def _folder(calls: Path, call: str) -> Path:
     return folder
 
 
-def _keep(folder: Path, line: Line, caller: Caller) -> None:
-    wav.write(folder / "caller.wav", np.concatenate(caller.track), line.rates.caller)
+def _keep(folder: Path, line: Line, who: Talker) -> None:
+    sound = np.concatenate(who.track) if who.track else np.zeros(0, np.int16)
+    wav.write(folder / "caller.wav", sound, line.rates.caller)
     wav.write(folder / "agent.wav", line.recording(), line.rates.agent)
-    meta = {"call": line.call, "t0_ns": line.t0_ns, "spoken_at_s": caller.spoken_at_s}
+    meta = {"call": line.call, "t0_ns": line.t0_ns, "spoken_at_s": who.spoken_at_s}
     (folder / "call.json").write_text(json.dumps(meta, indent=1) + "\n")
 
 
-def write_report(placed: Placed) -> list[report.Record]:
+def write_report(placed: Placed) -> list[Record]:
     """transcript.jsonl, summary.json and timeline.png beside the recording; the records."""
     _, records = read(placed.folder / "trace.msgpack")
     t0_ns = json.loads((placed.folder / "call.json").read_text())["t0_ns"]
@@ -215,6 +239,3 @@ def write_report(placed: Placed) -> list[report.Record]:
         t0_ns,
     )
     return records
-
-
-__all__ = ["Clip", "Placed", "decode", "place", "write_report"]

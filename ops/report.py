@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from itertools import groupby
 from statistics import median
 from typing import Any, NamedTuple
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -153,8 +155,8 @@ def print_tables(console: Console, records: Sequence[Record]) -> None:
     turns, cancels = turn_table(records), cancel_table(records)
     console.print(_words(turns))
     console.print(_delays(turns))
-    if cancels:
-        console.print(_cancels(cancels))
+    for _, round_ in groupby(cancels, key=lambda row: row.turn):
+        console.print(_cancels(list(round_)))
     console.print(f"stale frames after a fence: {stale_frames(records)}")
 
 
@@ -170,17 +172,17 @@ def _words(rows: Sequence[TurnRow]) -> Table:
 
 def _delays(rows: Sequence[TurnRow]) -> Table:
     parts = (
-        "endpoint ms",
-        "+ token ms",
-        "+ sentence ms",
-        "+ speech ms",
-        "+ frame ms",
-        "= answer ms",
+        "end-point",
+        "+ first token",
+        "+ sen-tence",
+        "+ speech",
+        "+ frame",
+        "= answer",
     )
     table = _table(
-        "Delays (answer: from the caller's last voiced sample; duck and stop: from his onset)",
+        "Delays in ms (answer: since the caller's last voiced sample; duck, stop: since the onset)",
         ("turn",),
-        (*parts, "duck ms", "stop ms"),
+        (*parts, "duck", "stop"),
     )
     for row in rows:
         times = (*row[3:8], row.answer_ms, row.duck_ms, row.stop_ms)
@@ -189,19 +191,27 @@ def _delays(rows: Sequence[TurnRow]) -> Table:
 
 
 def _cancels(rows: Sequence[CancelRow]) -> Table:
-    table = _table(
-        "CANCEL (ms since the broadcast)",
-        ("turn", "reason", "actor", "verdict", "stopped"),
-        ("fenced ms", "released ms", "all fenced ms"),
+    """One round: who fenced and released when, and what that stopped."""
+    first = rows[0]
+    fenced = (
+        "not all fenced"
+        if first.all_fenced_ms is None
+        else f"all fenced {first.all_fenced_ms:.1f} ms"
     )
+    table = _table(
+        f"CANCEL of turn {first.turn} ({first.reason}): {fenced}",
+        ("actor", "verdict"),
+        ("fenced ms", "released ms"),
+    )
+    table.add_column("what stopped")
     for row in rows:
-        times = (_cell(value, 2) for value in (row.fenced_ms, row.released_ms, row.all_fenced_ms))
-        table.add_row(str(row.turn), row.reason, row.actor, row.verdict, row.stopped or "-", *times)
+        times = (_cell(value, 2) for value in (row.fenced_ms, row.released_ms))
+        table.add_row(row.actor, row.verdict, *times, row.stopped or "-")
     return table
 
 
 def _table(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
-    table = Table(title=title)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for heading in words:
         table.add_column(heading)
     for heading in numbers:

@@ -64,6 +64,11 @@ class Speaker:
         """Whether the agent's voice is being heard."""
         return now < self._end
 
+    def slice(self, start: int, count: int) -> Samples:
+        """`count` samples from `start` on, for a loudspeaker that plays them now."""
+        self._room(start + count)
+        return self._sound[start : start + count]
+
     @property
     def end(self) -> int:
         """Where the sound received so far ends."""

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 import xmlrpc.client
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,11 @@ class Supervisor:
                 f"({self.socket_path}); move the project to a shorter path"
             )
 
-    def start(self) -> None:
-        """Start supervisord, which starts everything; returns when it answers."""
+    def start(self, environment: Mapping[str, str] | None = None) -> None:
+        """Start supervisord, which starts everything; returns when it answers.
+
+        `environment`: variables for the fleet beside this process's own.
+        """
         if self.pid():
             raise FleetAlreadyRunning(
                 f"the fleet is running already (supervisord is process {self.pid()}); "
@@ -94,7 +98,7 @@ class Supervisor:
         done = subprocess.run(
             [python, "-P", "-m", "supervisor.supervisord", "-c", self.conf],
             cwd=self.home,
-            env={**os.environ, "BARGEIN_HOME": str(self.home)},
+            env={**os.environ, **(environment or {}), "BARGEIN_HOME": str(self.home)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -30,7 +30,9 @@ def read(path: Path, rate: int = 16_000) -> Samples:
     except FileNotFoundError:
         raise BadWav(f"{path}: no such file") from None
     except (wave.Error, EOFError) as error:
-        raise BadWav(f"{path}: not a PCM WAV file ({error}); convert it to 16-bit PCM WAV") from None
+        raise BadWav(
+            f"{path}: not a PCM WAV file ({error}); convert it to 16-bit PCM WAV"
+        ) from None
     except OSError as error:
         raise BadWav(f"{path}: can't be read ({error.strerror})") from None
     whole = len(raw) // (width * channels) * channels
@@ -39,7 +41,7 @@ def read(path: Path, rate: int = 16_000) -> Samples:
     sound = _float(raw[: whole * width], width).reshape(-1, channels).mean(axis=1)
     if rate_in != rate:
         sound = soxr.resample(sound, rate_in, rate, quality="HQ")
-    return np.clip(np.rint(sound * 32767), -32768, 32767).astype(np.int16)
+    return np.asarray(np.clip(np.rint(sound * 32767), -32768, 32767), np.int16)
 
 
 def _float(raw: bytes, width: int) -> NDArray[np.float64]:

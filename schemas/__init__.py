@@ -42,6 +42,7 @@ from schemas.speech import CallerPcm, SpeechContinued, SpeechEnded, SpeechStarte
 from schemas.transcript import Final, Partial, Word
 from schemas.turn import (
     Acked,
+    ActorBack,
     Cancel,
     CancelStuck,
     Duck,
@@ -58,6 +59,7 @@ from schemas.turn import (
 __all__ = [
     "WIRE_VERSION",
     "Acked",
+    "ActorBack",
     "ActorKilled",
     "AgentPcm",
     "AskHealth",

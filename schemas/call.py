@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from schemas.event import Event, Report
+from typing import Annotated
+
+from msgspec import Meta
+
+from schemas.event import Count, Event, Rate, Report
+
+Channels = Annotated[int, Meta(ge=1, le=8)]
+"""A session of the recogniser each."""
 
 
 class OpenCall(Event, frozen=True, tag="call.open"):
@@ -12,9 +19,9 @@ class OpenCall(Event, frozen=True, tag="call.open"):
     """
 
     line: str
-    caller_rate: int = 16_000
-    agent_rate: int = 16_000
-    channels: int = 1
+    caller_rate: Rate = 16_000
+    agent_rate: Rate = 16_000
+    channels: Channels = 1
 
 
 class CloseCall(Event, frozen=True, tag="call.close"):
@@ -36,11 +43,11 @@ class CallOpened(Event, frozen=True, tag="call.opened"):
     """
 
     line: str
-    caller_rate: int = 16_000
-    agent_rate: int = 16_000
-    channels: int = 1
-    turn_base: int = 0
-    wall_ns: int = 0
+    caller_rate: Rate = 16_000
+    agent_rate: Rate = 16_000
+    channels: Channels = 1
+    turn_base: Count = 0
+    wall_ns: Count = 0
 
 
 class CallClosed(Event, frozen=True, tag="call.closed"):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
+
+Rate = Annotated[int, Meta(ge=1000, le=384_000)]
+"""Samples per second."""
+Count = Annotated[int, Meta(ge=0, le=1 << 62)]
+"""Of samples, messages, nanoseconds: differences of two still fit msgpack's 64 bits."""
 
 WIRE_VERSION = 1
 """Raised when a field is retyped or removed, which the style of this project forbids."""
@@ -17,9 +25,9 @@ class Stamp(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     source: str
-    inc: int
-    seq: int
-    at_ns: int
+    inc: Count
+    seq: Count
+    at_ns: Count
     v: int = WIRE_VERSION
 
 
@@ -40,8 +48,8 @@ class Audio(Event, frozen=True, kw_only=True):
     `first` numbers the first sample of `pcm` in its stream, at `rate` Hz.
     """
 
-    first: int = 0
-    rate: int = 16_000
+    first: Count = 0
+    rate: Rate = 16_000
     pcm: bytes = b""
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.event import Audio, Event, Report
+from schemas.event import Audio, Count, Event, Rate, Report
 
 
 class LinePcm(Audio, frozen=True, tag="line.pcm"):
@@ -18,8 +18,8 @@ class LinePlayed(Report, frozen=True, tag="line.played"):
     or was cut.
     """
 
-    samples: int
-    rate: int
+    samples: Count
+    rate: Rate
     ended: bool = False
     cut: bool = False
 

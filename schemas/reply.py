@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.event import Audio, Event
+from schemas.event import Audio, Event, Rate
 from schemas.transcript import Word
 
 
@@ -60,7 +60,7 @@ class SpokenWords(Event, frozen=True, tag="tts.words"):
     sentence: int
     text: str
     words: tuple[Word, ...]
-    rate: int
+    rate: Rate
     exact: bool = True
 
 
@@ -90,7 +90,7 @@ class PlaybackFinished(Event, frozen=True, tag="playback.finished"):
     """The turn's last frame has been paced out: `samples` at `rate` Hz in all, `starved_ms` of gaps."""
 
     samples: int
-    rate: int
+    rate: Rate
     starved_ms: float = 0.0
 
 

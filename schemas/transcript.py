@@ -27,7 +27,10 @@ class Partial(Event, frozen=True, tag="stt.partial"):
 
 
 class Final(Event, frozen=True, tag="stt.final"):
-    """The words of samples [start, end), for good. Empty text: nothing was understood."""
+    """The words of samples [start, end), for good. Empty text: nothing was understood.
+
+    `more`: the utterance was too long for one; another final of the same name follows.
+    """
 
     utterance: int
     text: str
@@ -36,3 +39,4 @@ class Final(Event, frozen=True, tag="stt.final"):
     words: tuple[Word, ...] = ()
     channel: int = 0
     stt_session: str = ""
+    more: bool = False

@@ -30,11 +30,11 @@ class TurnEnded(Report, frozen=True, tag="turn.ended"):
     detail: str = ""
 
 
-class Duck(Event, frozen=True, tag="turn.duck"):
+class Duck(Report, frozen=True, tag="turn.duck"):
     """turn_manager orders the voice of `turn` attenuated."""
 
 
-class Restore(Event, frozen=True, tag="turn.restore"):
+class Restore(Report, frozen=True, tag="turn.restore"):
     """turn_manager orders the voice of `turn` back: the onset was not meant."""
 
     reason: str
@@ -97,6 +97,12 @@ class TurnCancelled(Report, frozen=True, tag="turn.cancelled"):
 
 class TurnTick(Report, frozen=True, tag="turn.tick"):
     """A deadline of turn_manager's rules has passed. Published only so that a trace replays exactly."""
+
+
+class ActorBack(Report, frozen=True, tag="actor.back"):
+    """turn_manager has seen `actor` ready again, in a new incarnation, during `call`."""
+
+    actor: str
 
 
 class Steps(Report, frozen=True, tag="turn.steps"):

@@ -19,7 +19,7 @@ from bus.link import Link
 from bus.rounds import Budget, Rounds
 from bus.runtime import Actor, Runtime
 from bus.stamps import Stamper
-from schemas import Acked, CallOpened, Cancel, Event, Hello, Stamp, TurnCancelled, Welcome
+from schemas import CallOpened, Cancel, Event, Hello, Stamp, TurnCancelled, Welcome
 
 serial = itertools.count()
 E = TypeVar("E", bound=Event)
@@ -70,6 +70,7 @@ class Rig:
             self.desk,
             release=lambda *_: None,
             answer=self._answer,
+            acked=self.rounds.acknowledged,
         )
         self.control.start()
 
@@ -80,9 +81,7 @@ class Rig:
         self.link.close()
 
     async def _answer(self, request: Event) -> Event | None:
-        if isinstance(request, Acked):
-            self.rounds.acknowledged(request)
-        elif isinstance(request, Hello):
+        if isinstance(request, Hello):
             self.hellos.append(request)
             return Welcome(fences=self.fences, calls=self.calls)
         return None
@@ -129,7 +128,7 @@ class Rig:
 
     def shout(self, cancel: Cancel) -> None:
         """A CANCEL without a round."""
-        self.rounds._send(cancel)
+        self.rounds._send(cancel, self.clock.now())
 
     @asynccontextmanager
     async def running(self, actor: Actor, **options: Any) -> AsyncIterator[Runtime]:

@@ -75,9 +75,9 @@ def test_cancel_table_has_a_row_for_each_actor() -> None:
     assert [row.actor for row in rows] == ["audio_in", "stt", "llm", "tts", "playback"]
     assert {(row.turn, row.reason, row.all_fenced_ms) for row in rows} == {(1, "barge-in", 0.8)}
     llm, tts, playback = rows[2:]
-    assert (llm.fenced_ms, llm.released_ms, llm.stopped) == (0.6, 14.2, "tokens 17")
+    assert (llm.fenced_ms, llm.released_ms, llm.stopped) == (0.6, 14.2, "17 tokens")
     assert tts.stopped == "busy_ms 2.2"
-    assert playback.stopped == "samples_unplayed 12345"
+    assert playback.stopped == "12345 samples unplayed"
 
 
 def test_missing_acknowledgements_show_in_table_and_verdict() -> None:
@@ -221,5 +221,5 @@ def test_tables_print_on_a_terminal() -> None:
     console = Console(file=io.StringIO(), width=140)
     print_tables(console, interrupted_call().finished())
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for expected in ("samples_unplayed 12345", "8 of 16", "interrupted", "answer ms", "14.20"):
+    for expected in ("12345 samples", "8 of 16", "interrupted", "= answer", "14.20"):
         assert expected in shown

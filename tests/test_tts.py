@@ -46,7 +46,7 @@ async def test_cancel_stops_speech_and_waits_and_nothing_stale_follows() -> None
             table = await agent.cancel(CALL, 7)
             assert voice.closed.is_set()
             assert [(row.actor, row.verdict) for row in table.rows] == [("tts", "released")]
-            assert table.rows[0].stopped["synthesised_ms"] > 0
+            assert table.rows[0].stopped["synthesised_ms"]
             agent.publish(Sentence(call=CALL, turn=7, index=1, text="stale"))
             agent.publish(Sentence(call=CALL, turn=8, index=0, text="sorry"))
             await agent.heard(Speech, turn=8)
@@ -64,12 +64,15 @@ async def test_the_end_of_the_answer_is_marked_and_positions_run_on() -> None:
         async def stream(self, text: str) -> AsyncGenerator[Chunk, None]:
             yield Chunk(bytes(160), (Spoken(text, 10, 60),))
 
-    async with asyncio.timeout(5), rig(Speech, SpokenWords) as agent:
-        async with agent.running(TtsActor(Word())):
-            for index, text in enumerate(("one", "two")):
-                agent.publish(Sentence(call=CALL, turn=1, index=index, text=text))
-            agent.publish(LlmFinished(call=CALL, turn=1, sentences=2, tokens=2))
-            last = await agent.heard(Speech, last=True)
-            assert (last.first, last.rate, last.error) == (160, 8000, "")
-            words = [(w.text, w.start) for said in agent.past(SpokenWords) for w in said.words]
-            assert words == [("one", 10), ("two", 90)]
+    async with (
+        asyncio.timeout(5),
+        rig(Speech, SpokenWords) as agent,
+        agent.running(TtsActor(Word())),
+    ):
+        for index, text in enumerate(("one", "two")):
+            agent.publish(Sentence(call=CALL, turn=1, index=index, text=text))
+        agent.publish(LlmFinished(call=CALL, turn=1, sentences=2, tokens=2))
+        last = await agent.heard(Speech, last=True)
+        assert (last.first, last.rate, last.error) == (160, 8000, "")
+        words = [(w.text, w.start) for said in agent.past(SpokenWords) for w in said.words]
+        assert words == [("one", 10), ("two", 90)]

@@ -1,0 +1,145 @@
+"""A conversation by hand: what happens at which ms goes in, what the rules order comes out, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from actors.duplex import Duplex, FullDuplex
+from actors.turn_rules import MS, Conversation, Effect, Rules, Stop
+from schemas import (
+    Event,
+    Final,
+    LinePlayed,
+    Partial,
+    PlaybackFinished,
+    PlaybackStarted,
+    Respond,
+    Restore,
+    Sentence,
+    SpeechContinued,
+    SpeechEnded,
+    SpeechStarted,
+    SpokenWords,
+    TurnEnded,
+    TurnStarted,
+    TurnTick,
+    Word,
+)
+
+CALL = "C1"
+RULES = Rules(system_prompt="be brief")
+COMMIT_MS = 450
+FULL = FullDuplex(COMMIT_MS)
+Step = tuple[int, Event | list[Event]]
+
+
+def on(at_ms: int) -> Event:
+    """Speech begins; an utterance is named by this ms from here on."""
+    return SpeechStarted(call=CALL, onset=at_ms * 16)
+
+
+def goes(onset_ms: int, voiced_ms: int) -> Event:
+    """It goes on."""
+    end = (onset_ms + voiced_ms) * 16
+    return SpeechContinued(call=CALL, onset=onset_ms * 16, end=end, voiced=voiced_ms * 16, silent=0)
+
+
+def ends(onset_ms: int, voiced_ms: int) -> Event:
+    """It has ended."""
+    end = (onset_ms + voiced_ms) * 16
+    return SpeechEnded(call=CALL, onset=onset_ms * 16, end=end, voiced=voiced_ms * 16)
+
+
+def part(onset_ms: int, text: str) -> Event:
+    """Its words so far."""
+    return Partial(call=CALL, utterance=onset_ms * 16, text=text, start=0, end=0)
+
+
+def fin(onset_ms: int, text: str, more: bool = False) -> Event:
+    """Its words for good."""
+    return Final(call=CALL, utterance=onset_ms * 16, text=text, start=0, end=0, more=more)
+
+
+def says(turn: int, text: str) -> list[Event]:
+    """The agent's sentence, each word 100 ms long."""
+    words = tuple(
+        Word(word, 100 * number, 100 * number + 100) for number, word in enumerate(text.split())
+    )
+    return [
+        Sentence(call=CALL, turn=turn, index=0, text=text),
+        SpokenWords(call=CALL, turn=turn, sentence=0, text=text, words=words, rate=1000),
+        PlaybackStarted(call=CALL, turn=turn),
+    ]
+
+
+def played(turn: int, ms: int, ended: bool = False) -> Event:
+    """The line has played that much of it."""
+    return LinePlayed(call=CALL, turn=turn, samples=ms, rate=1000, ended=ended)
+
+
+def finished(turn: int) -> Event:
+    """All of it has been paced out."""
+    return PlaybackFinished(call=CALL, turn=turn, samples=1000, rate=1000)
+
+
+def told(effect: Effect) -> str:
+    """An effect in words."""
+    if isinstance(effect, Stop):
+        return f"stop {effect.turn}"
+    match effect.event:
+        case TurnStarted(turn=turn, text=text):
+            return f"turn {turn}: {text}"
+        case Respond(turn=turn, messages=messages, say=say):
+            shown = " | ".join(message.content for message in messages[1:])
+            return f"respond {turn}: {say or shown}"
+        case TurnEnded(turn=turn, outcome=outcome, heard=heard):
+            return f"{outcome} {turn}: {heard}"
+        case Restore(turn=turn):
+            return f"restore {turn}"
+        case other:
+            return type(other).__name__
+
+
+class Talk:
+    """A conversation with its alarm clock: deadlines that pass are told to it, as in the fleet."""
+
+    def __init__(self, duplex: Duplex = FULL, rules: Rules = RULES, turn_base: int = 0) -> None:
+        self.rules = Conversation(CALL, turn_base, duplex, rules)
+        self.now_ns = 0
+        self.effects: list[Effect] = []
+
+    def until(self, at_ns: int) -> None:
+        """Let time pass."""
+        while (deadline := self.rules.deadline_ns) is not None and deadline <= at_ns:
+            self.now_ns = max(self.now_ns, deadline)
+            self.effects += self.rules.step(TurnTick(call=CALL), self.now_ns)
+        self.now_ns = max(self.now_ns, at_ns)
+
+    def tell(self, at_ms: int, *events: Event) -> None:
+        """What happens at `at_ms`."""
+        self.until(at_ms * MS)
+        for event in events:
+            self.effects += self.rules.step(event, self.now_ns)
+
+    def play(self, steps: Iterable[Step]) -> None:
+        """What happens, in the order of time."""
+        for at_ms, what in sorted(steps, key=lambda step: step[0]):
+            self.tell(at_ms, *(what if isinstance(what, list) else [what]))
+
+    @property
+    def told(self) -> list[str]:
+        """All that was ordered, in words."""
+        return [told(effect) for effect in self.effects]
+
+
+def play(
+    steps: Iterable[Step],
+    until_ms: int = 0,
+    duplex: Duplex = FULL,
+    rules: Rules = RULES,
+) -> list[str]:
+    """What the rules order on these steps, in words."""
+    talk = Talk(duplex, rules)
+    talk.play(steps)
+    talk.until(until_ms * MS)
+    return talk.told

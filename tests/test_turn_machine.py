@@ -1,0 +1,185 @@
+"""Whatever happens in whatever order, the rules keep the floor in order: a Hypothesis state machine."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from actors.duplex import HalfDuplex
+from actors.turn_rules import MS, Conversation, Effect, Rules, Stop
+from schemas import (
+    ActorBack,
+    CallClosed,
+    CancelCall,
+    Event,
+    LlmFinished,
+    Respond,
+    TurnEnded,
+    TurnStarted,
+)
+from tests.talk import CALL, FULL, Talk, ends, fin, finished, goes, on, part, played, says
+
+RULES = Rules(max_turn_ms=6000, answer_wait_ms=1500, final_wait_ms=800)
+lengths = st.sampled_from([50, 150, 250, 500, 900])
+SAYS = ["", "mm hm", "stop", "and what about"]
+
+
+class Floor(RuleBasedStateMachine):
+    """The caller, the recogniser, the agent and an operator, none of whom can be relied on."""
+
+    @initialize(half=st.booleans())
+    def open(self, half: bool) -> None:
+        self.talk = Talk(HalfDuplex() if half else FULL, RULES, turn_base=100)
+        self.now_ms = 0
+        self.seen = 0
+        self.open_turn = 0
+        self.last_turn = 100
+        self.stopped: set[int] = set()
+        self.ended: Counter[int] = Counter()
+        self.texts: dict[int, str] = {}
+        self.outcomes: dict[int, str] = {}
+        self.responds: Counter[int] = Counter()
+        self.asked_again = 0
+        self.speaking: int | None = None
+        self.pending: list[int] = []
+        self.said: list[str] = []
+
+    # -- what may happen -------------------------------------------------------------------------
+
+    def tell(self, *events: Event) -> None:
+        self.talk.tell(self.now_ms, *events)
+        self.check()
+
+    @rule(ms=st.sampled_from([1, 20, 150, 400, 1000, 3000]))
+    def time(self, ms: int) -> None:
+        self.now_ms += ms
+        self.tell()
+
+    @precondition(lambda self: self.speaking is None)
+    @rule()
+    def onset(self) -> None:
+        self.now_ms += 1
+        self.speaking = self.now_ms
+        self.tell(on(self.now_ms))
+
+    @precondition(lambda self: self.speaking is not None)
+    @rule(voiced=lengths, text=st.sampled_from(SAYS))
+    def goes_on(self, voiced: int, text: str) -> None:
+        assert self.speaking is not None
+        self.tell(goes(self.speaking, voiced), part(self.speaking, text))
+
+    @precondition(lambda self: self.speaking is not None)
+    @rule(voiced=lengths, told=st.booleans())
+    def falls_silent(self, voiced: int, told: bool) -> None:
+        assert self.speaking is not None
+        self.tell(ends(self.speaking, voiced))
+        if told:
+            self.pending.append(self.speaking)
+        self.speaking = None
+
+    @precondition(lambda self: self.pending)
+    @rule(data=st.data(), text=st.sampled_from(SAYS))
+    def recognised(self, data: st.DataObject, text: str) -> None:
+        """Every utterance has a word of its own, so that its answers can be told apart."""
+        onset = data.draw(st.sampled_from(self.pending))
+        self.pending.remove(onset)
+        own = f"{text} word{onset}.".strip() if text else ""
+        if own:
+            self.said.append(f"word{onset}.")
+        self.tell(fin(onset, own))
+
+    @rule(stale=st.booleans(), kind=st.integers(0, 4))
+    def agent(self, stale: bool, kind: int) -> None:
+        """Of the turn in progress, or of the one before it."""
+        turn = self.last_turn - stale
+        events: list[list[Event]] = [
+            says(turn, "it is ten past two"),
+            [played(turn, 250)],
+            [played(turn, 500, ended=True)],
+            [finished(turn)],
+            [LlmFinished(call=CALL, turn=turn, sentences=0, tokens=0, error="down")],
+        ]
+        self.tell(*events[kind])
+
+    @rule()
+    def operator(self) -> None:
+        self.tell(CancelCall(call=CALL))
+
+    @rule(actor=st.sampled_from(["llm", "tts", "stt"]))
+    def restarted(self, actor: str) -> None:
+        self.asked_again += actor == "llm"
+        self.tell(ActorBack(call=CALL, actor=actor))
+
+    # -- what must be true -----------------------------------------------------------------------
+
+    def check(self) -> None:
+        fresh, self.seen = self.talk.effects[self.seen :], len(self.talk.effects)
+        for effect in fresh:
+            self.take(effect)
+
+    def take(self, effect: Effect) -> None:
+        if isinstance(effect, Stop):
+            assert effect.turn == self.open_turn
+            assert effect.turn not in self.stopped, "a turn is stopped once"
+            self.stopped.add(effect.turn)
+            return
+        match effect.event:
+            case TurnStarted(turn=turn, text=text):
+                assert self.open_turn == 0, "one turn at a time"
+                assert turn > self.last_turn, "turn numbers only grow"
+                self.open_turn = self.last_turn = turn
+                self.texts[turn] = text
+            case Respond(turn=turn):
+                assert turn == self.open_turn
+                self.responds[turn] += 1
+            case TurnEnded(turn=turn, outcome=outcome):
+                assert turn == self.open_turn
+                self.open_turn = 0
+                self.ended[turn] += 1
+                self.outcomes[turn] = outcome
+
+    @invariant()
+    def never_two_answers(self) -> None:
+        if not hasattr(self, "talk"):
+            return
+        assert sum(self.responds.values()) <= len(self.texts) + self.asked_again
+        answered = [
+            text for turn, text in self.texts.items() if self.outcomes.get(turn) != "superseded"
+        ]
+        assert all(sum(word in text for text in answered) <= 1 for word in self.said)
+
+    @invariant()
+    def the_alarm_is_set_for_later(self) -> None:
+        if not hasattr(self, "talk"):
+            return
+        rules: Conversation = self.talk.rules
+        assert rules.deadline_ns is None or rules.deadline_ns > self.talk.now_ns
+        assert rules.turn == self.open_turn
+        assert not rules.turn or rules.deadline_ns is not None, "a turn without an end"
+
+    def teardown(self) -> None:
+        """When all fall silent the floor is free again, and the next question is answered."""
+        if not hasattr(self, "talk"):
+            return
+        if self.speaking is not None:
+            self.tell(ends(self.speaking, 100))
+        while self.talk.rules.deadline_ns is not None:
+            self.now_ms = -(-self.talk.rules.deadline_ns // MS)
+            self.tell()
+        assert self.talk.rules.turn == 0
+        onset = self.now_ms = self.now_ms + 1
+        self.tell(on(onset))
+        self.now_ms += 500
+        self.tell(ends(onset, 400), fin(onset, "the last question"))
+        self.now_ms += 1000
+        self.tell()
+        assert self.texts[self.last_turn].endswith("the last question")
+        self.tell(CallClosed(call=CALL, reason="hangup"))
+        assert self.ended == Counter(self.texts.keys())
+
+
+Floor.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestFloor = Floor.TestCase
