@@ -70,6 +70,7 @@ class TurnManager:
     name = "turn_manager"
     by_turn = False
     """Each event is a step of its conversation: one order, and a round is no part of its own turn."""
+    rounds_class = Rounds
     hears = (
         CallOpened,
         CallClosed,
@@ -121,7 +122,7 @@ class TurnManager:
         """Own the CANCEL broadcast."""
         self._runtime = runtime
         cancel = self._settings.cancel
-        self.rounds = Rounds(
+        self.rounds = self.rounds_class(
             self._context,
             self._where,
             self._settings.fleet.roster,

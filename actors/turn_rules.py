@@ -17,6 +17,7 @@ from schemas import (
     ActorBack,
     CallClosed,
     CancelCall,
+    Duck,
     Event,
     Final,
     LinePlayed,
@@ -327,6 +328,8 @@ class Conversation:
         if turn := self._mine(event):
             turn.speaking = True
             self._expect_progress(at_ns)
+            if any(u.over_agent and not u.ended for u in self._live()):
+                self._publish(Duck(call=self.call, turn=turn.number))
 
     def _on_line_played(self, event: LinePlayed, at_ns: int) -> None:
         if (turn := self._mine(event)) is None:

@@ -23,7 +23,7 @@ from bus.endpoints import Endpoints, claim
 from bus.errors import WireError
 from bus.fence import Fence
 from bus.logs import Seldom
-from bus.sockets import Frames, make, receive
+from bus.sockets import Frames, make, receive, send
 from bus.stamps import Stamper
 from bus.wire import pack, prefix, topic_of, unpack
 from schemas import (
@@ -227,7 +227,7 @@ class Control(threading.Thread):
         frames = pack(event, self._stamper(topic_of(event), self._clock.now()))
         number = next(self._numbers).to_bytes(8, "big")
         try:
-            self._manager.send_multipart([number, *frames], zmq.DONTWAIT)
+            send(self._manager, [number, *frames])
         except zmq.Again:
             log.error("turn_manager's door takes no more; acknowledgement lost", event=repr(event))
 
@@ -303,6 +303,6 @@ class Control(threading.Thread):
     def _reply(self, back: Frames, event: Event) -> None:
         frames = pack(event, self._stamper(topic_of(event), self._clock.now()))
         try:
-            self._door.send_multipart([*back, *frames], zmq.DONTWAIT)
+            send(self._door, [*back, *frames])
         except (zmq.Again, zmq.ZMQError) as error:
             log.warning("asker is gone", why=str(error))

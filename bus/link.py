@@ -15,7 +15,7 @@ from bus.endpoints import Endpoints
 from bus.errors import WireError
 from bus.gaps import Gaps
 from bus.logs import Seldom
-from bus.sockets import Frames, Reader, make
+from bus.sockets import Frames, Reader, make, send
 from bus.stamps import Stamper
 from bus.wire import MAX_FRAME_BYTES, lane_of, pack, prefix, topic_of, unpack
 from schemas import Audio, BusGap, Event, Probe, Stamp
@@ -72,7 +72,7 @@ class Link:
         topic = topic_of(event)
         stamp = self.stamper(topic, self.clock.now() if at_ns is None else at_ns)
         lane = "media" if isinstance(event, Audio) else "events"
-        self._pub[lane].send_multipart(pack(event, stamp), zmq.DONTWAIT)
+        send(self._pub[lane], pack(event, stamp))
         self.counts["sent"] += 1
 
     async def listen(self, kinds: Iterable[type[Event]], take: Take, call: str = "") -> None:
@@ -96,7 +96,7 @@ class Link:
         stamp = Stamp(source=self.name, inc=self.stamper.inc, seq=0, at_ns=0)
         frames = pack(Probe(actor=self.name, nonce=number), stamp)
         while number not in self._echoed:
-            self._pub[lane].send_multipart(frames, zmq.DONTWAIT)
+            send(self._pub[lane], frames)
             self._heard.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._heard.wait(), PROBE_EVERY_MS / 1000)

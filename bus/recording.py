@@ -145,9 +145,10 @@ class Recorder(threading.Thread):
         call: str = "",
         watch: Callable[[Heard], None] | None = None,
         header: dict[str, Any] | None = None,
+        media: bool = True,
     ) -> None:
         super().__init__(name="recorder", daemon=True)
-        self._tap = Wiretap(context, where)
+        self._tap = Wiretap(context, where, media)
         self._path, self._call, self._watch = path, call, watch
         self._header = {"call": call, **(header or {})}
         self._done = threading.Event()
@@ -163,9 +164,10 @@ class Recorder(threading.Thread):
             with self._path.open("wb", buffering=0) as file:
                 self._record(file)
         except OSError as error:
+            kept = f"; the {self.count} messages before are whole" if self.count else ""
             self.error = (
-                f"{self._path}: can't be written ({error.strerror}) after {self.count} messages, "
-                "which stay readable; make room or choose another file"
+                f"{self._path}: can't be written ({error.strerror}){kept}; "
+                "make room or choose another file"
             )
         finally:
             self._tap.close()

@@ -20,7 +20,7 @@ import zmq
 from bus.clock import NS_PER_MS, Clock, happens
 from bus.control import MANAGER, Desk
 from bus.endpoints import Endpoints, claim
-from bus.sockets import Frames, Reader, make
+from bus.sockets import Frames, Reader, make, send
 from bus.stamps import Stamper
 from bus.wire import pack, prefix, topic_of
 from schemas import Acked, Cancel, CancelStuck, Event, RollCall, RoundRow, TurnCancelled
@@ -71,10 +71,11 @@ class Leg:
 
 @dataclass(eq=False)
 class Round:
-    """One CANCEL under way."""
+    """One CANCEL under way; its budgets run from the broadcast, which may come after the decision."""
 
     order: Cancel
     legs: dict[str, Leg]
+    began_ns: int
     all_fenced: asyncio.Future[None] = field(default_factory=_fact)
     all_released: asyncio.Future[None] = field(default_factory=_fact)
     unsaid: list[Acked] | None = field(default_factory=list)
@@ -173,7 +174,7 @@ class Rounds:
 
     def _send(self, event: Event, at_ns: int) -> Frames:
         frames = pack(event, self._stamper(topic_of(event), at_ns))
-        self._broadcast.send_multipart(frames, zmq.DONTWAIT)
+        send(self._broadcast, frames)
         return frames
 
     async def cancel(self, call: str, turn: int, reason: str, at_ns: int) -> None:
@@ -186,7 +187,8 @@ class Rounds:
             order = Cancel(call=call, turn=turn, reason=reason, sent_ns=at_ns)
             self._desk.raise_fence(call, turn)
             frames = self._send(order, at_ns)  # as decided, so that a replay can repeat it
-            round_ = Round(order, {name: Leg(name) for name in self.roster})
+            legs = {name: Leg(name) for name in self.roster}
+            round_ = Round(order, legs, self._clock.now())
             self._rounds.add(round_)  # acks are taken on this loop, so none is missed
             try:
                 self._reader.drain()
@@ -228,25 +230,28 @@ class Rounds:
 
     async def _chase(self, round_: Round, leg: Leg, frames: Frames) -> None:
         """The broadcast was not heard: the door. No connection there: absent. No answer: stuck."""
-        try:
-            self._direct[leg.actor].send_multipart([b"again", *frames], zmq.DONTWAIT)
-        except zmq.Again:
+        if not self.knock(leg.actor, frames):
             self._give_up(round_, leg, "absent", self._budget.resend_ms)
-            return
-        if not await self._in_time(leg.fenced, round_, self._budget.stuck_ms):
+        elif not await self._in_time(leg.fenced, round_, self._budget.stuck_ms):
             self._stuck(round_, leg, "fenced", self._budget.stuck_ms)
+
+    def knock(self, actor: str, frames: Frames) -> bool:
+        """Hand the CANCEL in at that actor's door; False when nobody is connected there."""
+        try:
+            send(self._direct[actor], [b"again", *frames])
+        except zmq.Again:
+            return False
+        return True
 
     def _give_up(
         self, round_: Round, leg: Leg, verdict: Literal["absent", "stuck"], waited_ms: float
     ) -> None:
         leg.verdict = verdict
-        leg.ended_ns = round_.order.sent_ns + int(waited_ms * NS_PER_MS)
+        leg.ended_ns = round_.began_ns + int(waited_ms * NS_PER_MS)
         round_.check()
 
-    async def _in_time(
-        self, fact: asyncio.Future[None], round_: Round, budget_ms: float
-    ) -> bool:
-        deadline = round_.order.sent_ns + int(budget_ms * NS_PER_MS)
+    async def _in_time(self, fact: asyncio.Future[None], round_: Round, budget_ms: float) -> bool:
+        deadline = round_.began_ns + int(budget_ms * NS_PER_MS)
         return await happens(fact, self._clock, deadline)
 
     def _stuck(

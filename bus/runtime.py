@@ -8,8 +8,9 @@
         async def react(self, event: Event, emit: Emit) -> None: ...
         async def close(self) -> None: ...
 
-`react` gets every event of `hears`, one at a time per call; `emit(event)` publishes. What `react`
-does for an event with a turn is cancelled when that turn is (ordinary CancelledError, waited for);
+`react` gets every event of `hears`: those of a turn one at a time, and those of no turn one at a time
+per call. `emit(event)` publishes. What `react` does for an event with a turn is cancelled when that
+turn is (ordinary CancelledError, waited for);
 `emit.note(tokens=3)` says what a cancel stopped. There is no CANCEL code in an actor.
 An actor with `by_turn = False` gets all events of a call in one order, and nothing it does is
 stopped by a CANCEL.
@@ -228,7 +229,7 @@ class Runtime:
         emit = Emit(self, event, stamp, notes)
         if type(event) in self._react_to:
             await self.actor.react(event, emit)
-        if isinstance(event, CallClosed):
+        if isinstance(event, CallClosed) and event.call:
             self._spawn(self._forget(event.call))
 
     async def _forget(self, call: str) -> None:
@@ -310,7 +311,6 @@ class Runtime:
             detail=self.desk.detail,
             uptime_ms=(self.clock.now() - self._began_ns) / NS_PER_MS,
             rss_bytes=_rss(),
-            loop_age_ms=0.0,
             lag_ms=lag_ms,
             received=counts["received"],
             sent=counts["sent"],

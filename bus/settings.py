@@ -175,6 +175,7 @@ class Warden(Section, frozen=True):
     wedge_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
     poll_ms: Annotated[int, Meta(ge=20, le=10_000)] = 250
     boot_grace_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
+    slow_ms: Annotated[int, Meta(ge=100, le=600_000)] = 2000
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -201,7 +202,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def calls_dir(self) -> Path:
-        """Journals of caller audio, one folder a call."""
+        """Recordings, one folder a call."""
         return self.home / "var" / "calls"
 
     @property

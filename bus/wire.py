@@ -59,6 +59,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoders = {name: msgspec.msgpack.Decoder(kind).decode for name, kind in KINDS.items()}
 _decode_stamp = msgspec.msgpack.Decoder(Stamp).decode
 _topics = {kind: name + SEPARATOR for name, kind in KINDS.items()}
+_NOT_OURS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _is_audio = {name: issubclass(kind, Audio) for name, kind in KINDS.items()}
 
 
@@ -96,52 +97,61 @@ def pack(event: Event, stamp: Stamp) -> list[bytes]:
 
 
 def unpack(frames: list[bytes], limit: int = MAX_FRAME_BYTES) -> tuple[Event, Stamp]:
-    """Decode and validate. Raises a WireError leaf, never anything else."""
-    if not 3 <= len(frames) <= 4:
-        raise Malformed(f"{len(frames)} frames, expected 3 or 4")
-    if max(map(len, frames)) > limit:
-        raise Oversized(f"a frame of {max(map(len, frames))} bytes, allowed {limit}")
+    """Decode and validate. Raises a WireError leaf, never anything else.
+
+    Written out, not composed: it runs for every frame of every call.
+    """
+    count = len(frames)
+    if count != 3 and count != 4:
+        raise Malformed(f"{count} frames, expected 3 or 4")
+    for frame in frames:
+        if len(frame) > limit:
+            raise Oversized(f"a frame of {len(frame)} bytes, allowed {limit}")
     kind, separator, call = frames[0].partition(SEPARATOR)
     decode = _decoders.get(kind)
     if decode is None or not separator:
         raise UnknownKind(f"topic {frames[0][:40]!r}")
-    stamp = _stamp(frames[1])
     try:
+        stamp = _decode_stamp(frames[1])
         event = decode(frames[2])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"{kind.decode()}: {error}") from None
-    if event.call.encode("utf-8", "surrogatepass") != call:
-        raise Malformed(f"{kind.decode()}: the topic names another call than the body")
-    return _with_sound(event, frames, _is_audio[kind]), stamp
-
-
-def _stamp(frame: bytes) -> Stamp:
-    try:
-        stamp = _decode_stamp(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _version_error(frame) or Malformed(f"stamp: {error}") from None
+    except _NOT_OURS as error:
+        raise _refusal(kind, frames[1], error) from None
     if stamp.v != WIRE_VERSION:
         raise WrongVersion(f"wire version {stamp.v}, this is {WIRE_VERSION}")
-    return stamp
+    if event.call.encode("utf-8", "surrogatepass") != call:
+        raise Malformed(f"{kind.decode()}: the topic names another call than the body")
+    if _is_audio[kind]:
+        _add_sound(event, frames)
+    elif count == 4:
+        raise Malformed("a sound event has four frames, any other three")
+    return event, stamp
+
+
+def _refusal(kind: bytes, stamp: bytes, error: Exception) -> WireError:
+    """Which of the two frames it was."""
+    try:
+        decoded = _decode_stamp(stamp)
+    except _NOT_OURS:
+        return _version_error(stamp) or Malformed(f"stamp: {error}")
+    if decoded.v != WIRE_VERSION:
+        return WrongVersion(f"wire version {decoded.v}, this is {WIRE_VERSION}")
+    return Malformed(f"{kind.decode()}: {error}")
 
 
 def _version_error(frame: bytes) -> WrongVersion | None:
     """A stamp of another version may have another shape: look at its `v` alone."""
     try:
         version = _decode_version(frame).v
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _NOT_OURS:
         return None
     if version == WIRE_VERSION:
         return None
     return WrongVersion(f"wire version {version}, this is {WIRE_VERSION}")
 
 
-def _with_sound(event: Any, frames: list[bytes], audio: bool) -> Event:
-    if audio is not (len(frames) == 4):
+def _add_sound(event: Any, frames: list[bytes]) -> None:
+    if len(frames) != 4:
         raise Malformed("a sound event has four frames, any other three")
-    if audio:
-        if len(frames[3]) % 2:
-            raise Malformed(f"{len(frames[3])} bytes of pcm: not a whole number of samples")
-        msgspec.structs.force_setattr(event, "pcm", frames[3])
-    checked: Event = event
-    return checked
+    if len(frames[3]) % 2:
+        raise Malformed(f"{len(frames[3])} bytes of pcm: not a whole number of samples")
+    msgspec.structs.force_setattr(event, "pcm", frames[3])

@@ -103,5 +103,37 @@ class Vad(Protocol):
     def open(self) -> VadSession: ...
 
 
+@dataclass(frozen=True)
+class EchoFigures:
+    """How an echo canceller is doing.
+
+    `erle_db`: how much quieter the echo became (echo return loss enhancement). `delay_ms`: how late
+    the echo is, None until known. `residual_dbfs`: the level of echo to be expected in the output.
+    """
+
+    erle_db: float = 0.0
+    delay_ms: float | None = None
+    drift_ppm: float = 0.0
+    residual_dbfs: float = -100.0
+
+
+class EchoCanceller(Protocol):
+    """Takes the echo of a loudspeaker out of a microphone. One per microphone, not thread-safe."""
+
+    def process(self, near: bytes, far: bytes) -> bytes:
+        """The microphone's next 10 ms without echo; `far` is what was played meanwhile.
+
+        Both are mono int16 PCM at 16 kHz. As many samples come out, a few ms late.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget what was learnt about the room."""
+        ...
+
+    @property
+    def figures(self) -> EchoFigures: ...
+
+
 class EngineError(Exception):
     """An engine failed; the message says what to do next."""

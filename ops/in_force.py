@@ -45,7 +45,7 @@ def overlaid(settings: Settings, flags: Mapping[str, Flag]) -> tuple[Tables, lis
         if isinstance(value, str) and "(sha256 " in value:
             unsure.append(key)
         else:
-            listed = isinstance(made[section][name], list)
+            listed = isinstance(made[section][name], list | tuple)
             made[section][name] = str(value).split() if listed else value
     return made, unsure
 

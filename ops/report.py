@@ -172,9 +172,9 @@ def _words(rows: Sequence[TurnRow]) -> Table:
 
 def _delays(rows: Sequence[TurnRow]) -> Table:
     parts = (
-        "end-point",
-        "+ first token",
-        "+ sen-tence",
+        "endpoint",
+        "+ token",
+        "+ sentence",
         "+ speech",
         "+ frame",
         "= answer",

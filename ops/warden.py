@@ -23,7 +23,7 @@ from bus.wire import pack, prefix, topic_of, unpack
 from ops.doors import Doors
 from ops.supervisor import Process, Supervisor, kill_group
 from ops.wedge import MS, Kill, Limits, WedgeWatch
-from schemas import ActorKilled, AskHealth, CancelStuck, Event, Health, Probe
+from schemas import ActorKilled, AskHealth, CancelStuck, Event, Health, Heartbeat, Probe
 
 NAME, BROKER = "warden", "broker"
 BROKER_PATIENCE = 2
@@ -76,6 +76,7 @@ class Warden:
             wedge_ns=settings.warden.wedge_ms * MS,
             poll_ns=self.poll_ns,
             boot_grace_ns=int(settings.warden.boot_grace_s * 1e9),
+            slow_ms=settings.warden.slow_ms,
         )
         self.watch = WedgeWatch(limits, patience={BROKER: BROKER_PATIENCE})
         self.doors = Doors(context, where, self.roster)
@@ -87,6 +88,7 @@ class Warden:
         self._sub = make(context, zmq.SUB, settings.bus.events_hwm)
         self._sub.connect(where["events.out"])
         self._sub.subscribe(prefix(CancelStuck))
+        self._sub.subscribe(prefix(Heartbeat))
         self._sub.subscribe(prefix(Probe))
         self._poller = zmq.Poller()
         for socket in (self._sub, *self.doors.sockets.values()):
@@ -155,6 +157,8 @@ class Warden:
     def _take(self, event: Event, at_ns: int) -> None:
         if isinstance(event, CancelStuck):
             self.watch.complained(event.actor, event.phase, event.waited_ms, at_ns)
+        elif isinstance(event, Heartbeat):
+            self.watch.beat(event.actor, event.pid, event.lag_ms, event.missed)
         elif isinstance(event, Probe) and event.actor == NAME:
             now = time.monotonic_ns()
             self.watch.answered(BROKER, self._pids.get(BROKER, 0), True, 0.0, now)

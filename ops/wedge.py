@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 MS = 1_000_000
+SLOW_BEATS = 3
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Limits:
     wedge_ns: int
     poll_ns: int
     boot_grace_ns: int
+    slow_ms: float = 2000.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class _Incarnation:
     ready: bool = False
     loop_age_ms: float = 0.0
     complaint: str = ""
+    slow_beats: int = 0
     killed: bool = False
 
 
@@ -69,6 +72,22 @@ class WedgeWatch:
         if living is None or not living.ready or at_ns - waited_ms * MS < living.since:
             return
         living.complaint = f"CANCEL was not {phase} within {waited_ms:.0f} ms"
+
+    def beat(self, actor: str, pid: int, lag_ms: float, missed: int) -> None:
+        """A heartbeat: how old events were when taken up, how many were never received.
+
+        A subscriber that stays behind loses messages once its queue is full: it is restarted
+        before the others feel it.
+        """
+        living = self._living.get(actor)
+        if living is None or living.pid != pid or not living.ready:
+            return
+        living.slow_beats = living.slow_beats + 1 if lag_ms > self.limits.slow_ms else 0
+        if living.slow_beats >= SLOW_BEATS and not living.complaint:
+            living.complaint = (
+                f"slow subscriber: events {lag_ms:.0f} ms old in {SLOW_BEATS} heartbeats running "
+                f"(allowed {self.limits.slow_ms:.0f} ms), {missed} messages missed"
+            )
 
     def kills(self, now: int) -> list[Kill]:
         """Whom to kill now; each incarnation once."""

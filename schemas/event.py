@@ -7,10 +7,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-Rate = Annotated[int, Meta(ge=1000, le=384_000)]
-"""Samples per second."""
+Rate = Annotated[int, Meta(ge=4000, le=384_000)]
+"""Samples per second; resamplers take no ratio beyond 256."""
+Position = Annotated[int, Meta(ge=0, le=1 << 53)]
+"""A sample's number: at another rate it still fits 64 bits."""
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
-"""Of samples, messages, nanoseconds: differences of two still fit msgpack's 64 bits."""
+"""Of messages or nanoseconds: the difference of two still fits msgpack's 64 bits."""
 
 WIRE_VERSION = 1
 """Raised when a field is retyped or removed, which the style of this project forbids."""
@@ -48,7 +50,7 @@ class Audio(Event, frozen=True, kw_only=True):
     `first` numbers the first sample of `pcm` in its stream, at `rate` Hz.
     """
 
-    first: Count = 0
+    first: Position = 0
     rate: Rate = 16_000
     pcm: bytes = b""
 

@@ -67,7 +67,8 @@ class Heartbeat(Event, frozen=True, tag="heartbeat"):
     """Twice a second from every actor; counters since its start.
 
     `received`, `sent`, `stale` (dropped behind a fence), `malformed`, `missed` (sequence gaps) count
-    messages; `lag_ms` is the age of the last event when it was taken up; `rss_bytes` resident memory.
+    messages; `lag_ms` is the greatest age of an event when it was taken up, since the last
+    heartbeat; `rss_bytes` resident memory.
     """
 
     actor: str
@@ -77,7 +78,6 @@ class Heartbeat(Event, frozen=True, tag="heartbeat"):
     detail: str
     uptime_ms: float
     rss_bytes: int
-    loop_age_ms: float
     lag_ms: float
     received: int
     sent: int

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from schemas.event import Audio, Count, Event, Rate, Report
+from typing import Annotated
+
+from msgspec import Meta
+
+from schemas.event import Audio, Event, Position, Rate, Report
 
 
 class LinePcm(Audio, frozen=True, tag="line.pcm"):
     """Caller sound as the line numbered it, at the line's own rate. Media lane."""
 
+    first: Annotated[int, Meta(ge=0, le=1 << 50)] = 0  # at 16 kHz still a Position
     channel: int = 0
 
 
@@ -18,7 +23,7 @@ class LinePlayed(Report, frozen=True, tag="line.played"):
     or was cut.
     """
 
-    samples: Count
+    samples: Position
     rate: Rate
     ended: bool = False
     cut: bool = False

@@ -9,7 +9,7 @@ import msgspec
 from schemas.event import Event, Report
 
 Stopped = dict[str, int | float | str]
-"""What a cancel stopped, by name with its unit: samples_unplayed, tokens, utterances …"""
+"""What a cancel stopped, by name with its unit: unplayed_ms, tokens_generated, events_dropped …"""
 
 
 class TurnStarted(Event, frozen=True, tag="turn.started"):
@@ -96,7 +96,7 @@ class TurnCancelled(Report, frozen=True, tag="turn.cancelled"):
 
 
 class TurnTick(Report, frozen=True, tag="turn.tick"):
-    """A deadline of turn_manager's rules has passed. Published only so that a trace replays exactly."""
+    """A deadline of turn_manager's rules has passed. It tells itself; a replay publishes it."""
 
 
 class ActorBack(Report, frozen=True, tag="actor.back"):

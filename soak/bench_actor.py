@@ -17,8 +17,8 @@ from bus.runtime import Actor, Context, Emit
 from bus.settings import Settings
 from schemas import Event
 
-IDLE = ("audio_in", "stt", "llm", "tts", "playback", "breaker", "gateway")
-"""Seven processes beside turn_manager's own."""
+IDLE = ("audio_in", "stt", "llm", "tts", "playback", "breaker")
+"""All but turn_manager."""
 
 
 class Idle:
@@ -57,6 +57,13 @@ def _tts(variant: str, settings: Settings, context: Context, where: Endpoints) -
     return TtsActor(voice(variant), settings.tts.lead_s)
 
 
+def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
+    from actors.stt import SttActor
+    from soak.bench_engines import Parrot
+
+    return SttActor(Parrot())
+
+
 def main(arguments: list[str]) -> int:
     """Put the engines in place, then be the actor."""
     variant = os.environ.get("BENCH_VARIANT", "clean")
@@ -64,6 +71,7 @@ def main(arguments: list[str]) -> int:
         ACTORS.update({name: partial(_idle, name) for name in IDLE})
     else:
         ACTORS["llm"], ACTORS["tts"] = partial(_llm, variant), partial(_tts, variant)
+        ACTORS["stt"] = _stt
     return run_actor(arguments)
 
 

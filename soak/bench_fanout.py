@@ -1,7 +1,8 @@
 """broadcast → all `fenced`: seven actors on the control lane against plain pyzmq doing the same.
 
 One process asks both, in turns: a round of ours, then one of the yardstick's. Both are timed from
-the decision to the moment the asker knows the last answer.
+the decision to the moment the asker knows the last answer. The seventh actor is turn_manager, whose
+control lane is a thread of the asking process; so is the yardstick's seventh.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ import json
 import sys
 import time
 from functools import partial
+from pathlib import Path
+from threading import Thread
 
 import zmq
 
 from actors.turn_manager import TurnManager
+from bus.control import MANAGER
 from bus.endpoints import Endpoints
 from bus.runtime import Context, Runtime
 from bus.settings import load
 from soak.bench_actor import IDLE
 from soak.bench_home import scratch, wait_ready
 from soak.bench_kit import Result, Row, Tell, percentile, spread
-from soak.bench_plain import Fanout
+from soak.bench_plain import Fanout, leaf
 from soak.bench_procs import Child, children
 
 NAME = "fan-out"
@@ -34,7 +38,7 @@ BAR_P50, BAR_P99 = 1.5, 3.0
 def run(tell: Tell, tiny: bool) -> Result:
     """Ours and the yardstick's, interleaved."""
     rounds = 20 if tiny else ROUNDS
-    with scratch({"fleet": {"roster": list(IDLE)}}) as settings:
+    with scratch() as settings:
         home, folder = settings.home, str(settings.run_dir)
         makers = [partial(Child, home, "broker", "bus.broker")]
         makers += [partial(_actor, settings.home, name) for name in IDLE]
@@ -45,6 +49,7 @@ def run(tell: Tell, tiny: bool) -> Result:
         makers.append(partial(Child, home, "asker", __name__, str(rounds)))
         tell(f"starting {len(makers)} processes")
         with children(makers) as started:
+            started[-1].hear()
             wait_ready(settings)
             tell(f"{rounds} broadcasts each way")
             started[-1].tell("go")
@@ -52,10 +57,8 @@ def run(tell: Tell, tiny: bool) -> Result:
     return Result(bench=NAME, rows=tuple(_rows(figures["ours"], figures["plain"])))
 
 
-def _actor(home: object, name: str) -> Child:
-    from pathlib import Path
-
-    return Child(Path(str(home)), name, "soak.bench_actor", name, BENCH_VARIANT="idle")
+def _actor(home: Path, name: str) -> Child:
+    return Child(home, name, "soak.bench_actor", name, BENCH_VARIANT="idle")
 
 
 def _rows(ours: list[float], plain: list[float]) -> list[Row]:
@@ -75,8 +78,11 @@ async def _ask(rounds: int) -> dict[str, list[float]]:
     context: Context = zmq.Context()
     manager = TurnManager(context, where, settings)
     plain = Fanout(context, settings.run_dir, len(settings.fleet.roster))
+    own = Thread(target=leaf, args=(settings.run_dir, MANAGER), daemon=True)
+    own.start()
     async with Runtime(manager, context, where):
         plain.meet()
+        print(json.dumps({"ready": True}), flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         figures = await _interleaved(manager, plain, rounds)
     plain.close()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ import psutil
 from bus.errors import BargeinError
 
 END_S = 5.0
+PATIENCE_S = 120.0
+"""A process that is silent for longer is killed: a bench ends, whatever happens."""
 
 
 class ChildFailed(BargeinError):
@@ -50,24 +53,21 @@ class Child:
         self._process.stdin.write(json.dumps(message) + "\n")
         self._process.stdin.flush()
 
-    def hear(self) -> Any:
-        """The next line it prints. Raises ChildFailed when there will be none."""
+    def hear(self, timeout_s: float = PATIENCE_S) -> Any:
+        """The next line it prints. Raises ChildFailed when there will be none, or none in time."""
         assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
-            if line.startswith(("{", "[")):
-                return json.loads(line)
+        killer = threading.Timer(timeout_s, self._process.kill)
+        killer.start()
+        try:
+            while line := self._process.stdout.readline():
+                if line.startswith(("{", "[")):
+                    return json.loads(line)
+        finally:
+            killer.cancel()
         self._process.wait(END_S)
         self._log.seek(0)
         said = self._log.read().decode(errors="replace").strip().splitlines() or ["nothing"]
         raise ChildFailed(f"{self.name} ended with {self._process.returncode}: {said[-1]}")
-
-    def hear_until(self, last: Callable[[Any], bool]) -> Iterator[Any]:
-        """Lines up to the one that is the last."""
-        while True:
-            message = self.hear()
-            yield message
-            if last(message):
-                return
 
     def end(self) -> None:
         """SIGTERM, or SIGKILL for who does not mind that; wait."""

@@ -147,3 +147,16 @@ def test_only_whom_the_round_waited_for_can_be_meant(age_ms: int, waited_ms: flo
     watch = watch_of()
     watch.complained("stt", "fenced", waited_ms, START + age_ms * MS)
     assert bool(watch.kills(START)) is (waited_ms <= age_ms)
+
+
+def test_a_slow_subscriber_is_restarted_one_that_catches_up_is_not() -> None:
+    watch = watch_of()
+    for lag_ms in (2500.0, 2500.0, 10.0, 2500.0, 2500.0):
+        watch.beat("stt", 100, lag_ms, missed=3)
+    assert not watch.kills(START)
+    watch.beat("stt", 99, 2500.0, missed=3)  # a former incarnation's
+    assert not watch.kills(START)
+    watch.beat("stt", 100, 2600.0, missed=7)
+    [kill] = watch.kills(START)
+    assert "slow subscriber" in kill.why
+    assert "7 messages missed" in kill.why

@@ -80,7 +80,12 @@ PHRASES: dict[str, dict[str, str]] = {
     "backchannel": dict.fromkeys(("mm-hm", "uh-huh", "yeah", "okay", "right", "i see"), ALL),
 }
 
-PHONES = {"mm-hm": "pau m hh ah m m pau"}
+PHONES = {
+    "mm-hm": "pau m hh ah m m pau",
+    "hmm": "pau hh m m m pau",
+    "mhm": "pau m m hh m m pau",
+    "aha": "pau ah hh aa pau",
+}
 """What flite would spell letter by letter, in its phones."""
 
 
@@ -104,12 +109,12 @@ def wanted() -> Iterator[tuple[str, str, str]]:
                 yield kind, voice, text
 
 
-def spoken(kind: str, voice: str, text: str) -> dict[str, str | int]:
+def spoken(kind: str, voice: str, text: str, folder: Path = FOLDER) -> dict[str, str | int]:
     """Say it, tidy it, write it, and let pocketsphinx have a go at it."""
     sound = at_level(say(voice, text), LEVEL_DBFS.get(kind, SPEECH_DBFS))
-    row = write(kind, voice, text, shorten_pauses(trim(sound)))
+    row = write(kind, voice, text, shorten_pauses(trim(sound)), folder)
     if kind != "backchannel":
-        with wave.open(str(FOLDER / str(row["file"]))) as wav:
+        with wave.open(str(folder / str(row["file"]))) as wav:
             pcm = wav.readframes(wav.getnframes())
         row |= {"pocketsphinx": understood(pcm), "pocketsphinx_live": understood(pcm, packet=640)}
     return row
@@ -165,10 +170,12 @@ def shorten_pauses(sound: Sound) -> Sound:
     return sound[keep]
 
 
-def write(kind: str, voice: str, text: str, sound: Sound) -> dict[str, str | int]:
+def write(
+    kind: str, voice: str, text: str, sound: Sound, folder: Path = FOLDER
+) -> dict[str, str | int]:
     """Write the WAV; its line of the manifest."""
     name = "_".join("".join(c if c.isalnum() else " " for c in text).split())
-    path = FOLDER / f"{kind}-{name}-{voice}.wav"
+    path = folder / f"{kind}-{name}-{voice}.wav"
     pcm = as_int16(sound)
     with wave.open(str(path), "wb") as wav:
         wav.setnchannels(1)

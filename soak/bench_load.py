@@ -1,0 +1,48 @@
+"""All `fenced` while the box works: the real fleet, a call in full swing, others cancelled all the time.
+
+One call (soak/bench_talker.py) keeps 50 frames/s going each way with the recogniser decoding real
+speech; in others each turn is cancelled once its agent speaks.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from soak.bench_home import fleet, scratch, with_responder
+from soak.bench_kit import Result, Row, Tell, percentile, spread
+from soak.bench_procs import Child, children
+
+NAME = "fenced under load"
+ROUNDS = 240
+BAR_P99_MS = 10
+SETTINGS = {"turns": {"endpoint_ms": 250}, "fleet": {"enable_barge_in": False}}
+"""Half duplex: the caller of the busy call talks on without being answered."""
+
+
+def run(tell: Tell, tiny: bool) -> Result:
+    """`ROUNDS` cancels against the running load."""
+    rounds = 3 if tiny else ROUNDS
+    tell("starting the fleet")
+    with scratch(with_responder(SETTINGS)) as settings, fleet(settings):
+        make = partial(Child, settings.home, "talker", "soak.bench_talker", str(rounds))
+        with children([make]) as (talker,):
+            figures: dict[str, Any] = {}
+            while not figures.get("over"):
+                figures = talker.hear()
+                tell(f"{figures['rounds']} of {rounds} cancels")
+    return Result(bench=NAME, rows=tuple(_rows(figures)), detail=figures)
+
+
+def _rows(figures: dict[str, Any]) -> list[Row]:
+    fenced = figures["fenced_ms"]
+    row = partial(Row, bench=NAME)
+    return [
+        *spread(NAME, "all fenced", fenced, "ms"),
+        row(name="all fenced, p99, bar", value=percentile(fenced, 99), unit="ms", bar=BAR_P99_MS),
+        row(name="cancels", value=len(fenced), unit="rounds"),
+        row(name="rounds with an absent or stuck actor", value=figures["incomplete"], unit="rounds", bar=0),
+        row(name="frames to the fleet", value=figures["in_per_s"], unit="frames/s"),
+        row(name="frames from the fleet", value=figures["out_per_s"], unit="frames/s"),
+        row(name="partial and final results", value=figures["results"], unit="events"),
+    ]

@@ -1,0 +1,134 @@
+"""In come trials; out come their outcomes: real calls, some at once, the invalid ones again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bus.endpoints import Endpoints
+from bus.errors import BargeinError
+from ops.line import Line
+from ops.placing import Placed, Plan, place
+from soak.duplex.caller import TrialCaller
+from soak.duplex.plots import Strip, strip
+from soak.duplex.scene import load
+from soak.duplex.score import Outcome, score
+from soak.duplex.sounds import Prepared, prepare
+from soak.duplex.trials import Trial
+
+STAGGER_S = 0.7
+LATER_S = 0.37
+"""Another try begins this much later in the answer: the agent may have paused at the onset."""
+READY_S = 30.0
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where the calls go, and what is kept of them (`keep`: of all, else of those that failed)."""
+
+    where: Endpoints
+    folder: Path
+    parallel: int = 4
+    tries: int = 3
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """A trial that was run: its outcome, and the strip of it for the pictures."""
+
+    outcome: Outcome
+    strip: Strip | None = None
+
+
+@dataclass
+class Called:
+    """A call that was placed, or why it could not be."""
+
+    prepared: Prepared
+    caller: TrialCaller | None = None
+    placed: Placed | None = None
+    error: str = ""
+
+
+def run(
+    bench: Bench, trials: Sequence[Trial], progress: Progress = lambda text: None
+) -> list[Made]:
+    """All trials in their order; one that was invalid is tried again."""
+    made: dict[str, Made] = {}
+    waiting = list(trials)
+    for attempt in range(bench.tries):
+        prepared = [prepare(trial) for trial in waiting]
+        called = asyncio.run(_calls(bench, prepared, progress))
+        for one in called:
+            made[one.prepared.trial.name] = _made(bench, one)
+        waiting = [_later(trial) for trial in waiting if made[trial.name].outcome.invalid]
+        if not waiting or attempt == bench.tries - 1:
+            break
+        progress(f"{len(waiting)} invalid trials again")
+    return [made[trial.name] for trial in trials]
+
+
+def _later(trial: Trial) -> Trial:
+    return msgspec.structs.replace(trial, after_s=round(trial.after_s + LATER_S, 2))
+
+
+async def _calls(bench: Bench, prepared: Sequence[Prepared], progress: Progress) -> list[Called]:
+    """`parallel` at once, never two begun at the same moment."""
+    queue = list(reversed(prepared))
+    called: list[Called] = []
+
+    async def worker(number: int) -> None:
+        await asyncio.sleep(number * STAGGER_S)
+        while queue:
+            one = await _call(bench, queue.pop())
+            called.append(one)
+            progress(one.prepared.trial.name)
+
+    await asyncio.gather(*(worker(number) for number in range(bench.parallel)))
+    return called
+
+
+async def _call(bench: Bench, prepared: Prepared) -> Called:
+    called = Called(prepared)
+
+    def talker(line: Line) -> TrialCaller:
+        called.caller = TrialCaller(line, prepared)
+        return called.caller
+
+    plan = Plan(bench.where, bench.folder, ready_wait_s=READY_S)
+    try:
+        called.placed = await place(plan, talker)
+    except BargeinError as error:
+        called.error = str(error)
+    return called
+
+
+def _made(bench: Bench, called: Called) -> Made:
+    """Score it; keep the call's folder where somebody will want to listen to it."""
+    trial, caller, placed = called.prepared.trial, called.caller, called.placed
+    if caller is None or placed is None:
+        return Made(_refused(trial, called.error))
+    scene = load(called.prepared, placed.folder, caller.said_at, caller.late_ms)
+    outcome = score(scene)
+    if not bench.keep and not outcome.failed:
+        shutil.rmtree(placed.folder)
+        return Made(outcome, strip(scene))
+    return Made(msgspec.structs.replace(outcome, folder=placed.folder.name), strip(scene))
+
+
+def _refused(trial: Trial, error: str) -> Outcome:
+    return Outcome(
+        name=trial.name,
+        kind=trial.kind,
+        text=" … ".join(trial.texts),
+        voice=trial.voice,
+        conditions=trial.conditions,
+        invalid=f"no call: {error}",
+    )

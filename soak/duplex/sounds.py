@@ -1,0 +1,176 @@
+"""In comes a trial; out go its samples: said faster or slower, in a room, over a telephone, amid noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from ops import wav
+from soak import caller_set
+from soak.caller_set import RATE, audible
+from soak.duplex.trials import SYNTHETIC, Trial
+
+Sound = npt.NDArray[np.float64]
+BED_S = 10
+LEAD_S = 1.0
+"""Of what a recording holds before its onset, the last second is kept."""
+NOISE_S = 2.5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the caller says: all int16 at 16 kHz; `onset` and `end` are samples of `sound`."""
+
+    trial: Trial
+    request: wav.Samples
+    sound: wav.Samples
+    onset: int
+    end: int
+    bed: wav.Samples
+
+
+def prepare(trial: Trial) -> Prepared:
+    """Everything the trial's call needs, from files and the trial's own seed."""
+    rng = np.random.default_rng(trial.seed)
+    sound, onset, end = _recorded(trial) if trial.onset >= 0 else _composed(trial, rng)
+    request = wav.read(Path(trial.request)) if trial.request else np.zeros(0, np.int16)
+    bed = _bed(trial, rng, sound[onset:end]) if trial.bed else np.zeros(0)
+    return Prepared(trial, request, _int16(sound), onset, end, _int16(bed))
+
+
+def _recorded(trial: Trial) -> tuple[Sound, int, int]:
+    """Somebody's own recording, as it is, from a second before its onset."""
+    sound = wav.read(Path(trial.parts[0])) / 32768.0
+    start = max(0, trial.onset - int(LEAD_S * RATE)) if trial.over_agent else 0
+    end = trial.end if trial.end > 0 else max(audible(_int16(sound))[1], trial.onset + 1)
+    return sound[start:], trial.onset - start, end - start
+
+
+def _composed(trial: Trial, rng: np.random.Generator) -> tuple[Sound, int, int]:
+    """The parts with the gap between; onset: of the last part, where the trial's question lies."""
+    parts = [_part(trial, name, rng) for name in trial.parts]
+    sound, onset, end = parts[0]
+    for more, more_onset, more_end in parts[1:]:
+        quiet = np.zeros(max(0, trial.gap_ms * RATE // 1000 - more_onset))
+        sound = np.concatenate([sound[:end], quiet, more])
+        onset = end + len(quiet) + more_onset
+        end = end + len(quiet) + more_end
+    return _on_its_way(trial, rng, sound), onset, end
+
+
+def _part(trial: Trial, name: str, rng: np.random.Generator) -> tuple[Sound, int, int]:
+    """One clip at the trial's speed, with where it can be heard."""
+    if name in SYNTHETIC:
+        sound = _at_level(MAKERS[name](rng), trial.level_dbfs)
+        first, last = audible(_int16(sound))
+    else:
+        sound = wav.read(Path(name)) / 32768.0
+        first, last = audible(_int16(sound))
+        sound = soxr.resample(sound, RATE * trial.speed, RATE, quality="HQ")
+        first, last = int(first / trial.speed), int(last / trial.speed)
+    return sound, first, min(last, len(sound))
+
+
+def _on_its_way(trial: Trial, rng: np.random.Generator, sound: Sound) -> Sound:
+    """Room, telephone band, loudness: what a line does, in that order; no sample is shifted."""
+    if trial.room_s:
+        sound = _in_room(sound, trial.room_s, rng)
+    if trial.telephone:
+        sound = _band(sound, 300, 3_400)
+    return np.clip(sound * 10 ** (trial.gain_db / 20), -0.999, 0.999)
+
+
+def _in_room(sound: Sound, decay_s: float, rng: np.random.Generator) -> Sound:
+    """The direct sound, and 8 dB below it noise that falls by 60 dB in `decay_s` as its echo."""
+    length = int(decay_s * RATE)
+    tail = rng.standard_normal(length) * 10 ** (-3 * np.arange(length) / length)
+    tail[: RATE // 200] = 0
+    tail *= 10 ** (-8 / 20) / np.sqrt(np.sum(tail**2))
+    size = 1 << int(np.ceil(np.log2(len(sound) + length)))
+    wet = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(tail, size), size)
+    padded = np.pad(sound, (0, length // 2))
+    return padded + wet[: len(padded)]
+
+
+def _band(sound: Sound, low_hz: float, high_hz: float) -> Sound:
+    """Only what lies between two frequencies."""
+    spectrum = np.fft.rfft(sound)
+    hz = np.fft.rfftfreq(len(sound), 1 / RATE)
+    spectrum[(hz < low_hz) | (hz > high_hz)] = 0
+    return np.asarray(np.fft.irfft(spectrum, len(sound)))
+
+
+def _bed(trial: Trial, rng: np.random.Generator, over: Sound) -> Sound:
+    """Background sound without end, `snr_db` below the sound it lies under."""
+    makers = {"hiss": _hiss, "hum": _hum, "babble": _babble}
+    level = float(20 * np.log10(np.sqrt(np.mean(over**2)) + 1e-6)) - trial.snr_db
+    return _at_level(makers[trial.bed](rng, BED_S), level)
+
+
+def _at_level(sound: Sound, dbfs: float) -> Sound:
+    gain = 10 ** (dbfs / 20) / np.sqrt(np.mean(sound**2))
+    return np.asarray(np.clip(sound * gain, -0.999, 0.999))
+
+
+def _int16(sound: Sound) -> wav.Samples:
+    return np.asarray(np.rint(np.clip(sound, -1, 1) * 32767), np.int16)
+
+
+# -- noises made on the spot ------------------------------------------------------------------------
+
+
+def _hiss(rng: np.random.Generator, seconds: float) -> Sound:
+    """Noise whose power falls with the frequency, as in a street or an office."""
+    spectrum = np.fft.rfft(rng.standard_normal(int(seconds * RATE)))
+    spectrum /= np.sqrt(np.arange(1, len(spectrum) + 1))
+    return np.asarray(np.fft.irfft(spectrum, int(seconds * RATE)))
+
+
+def _hum(rng: np.random.Generator, seconds: float) -> Sound:
+    """A fan: mains harmonics with a little hiss."""
+    time = np.arange(int(seconds * RATE)) / RATE
+    tones = [np.sin(2 * np.pi * 50 * n * time + rng.uniform(0, 6)) / n for n in range(1, 9)]
+    hiss = _hiss(rng, seconds)
+    return np.asarray(np.sum(tones, axis=0) + 2 * hiss / np.std(hiss))
+
+
+def _babble(rng: np.random.Generator, seconds: float = NOISE_S) -> Sound:
+    """Six voices that talk at once without an end."""
+    clips = [c for c in caller_set.load() if c.kind in ("question", "long_request")]
+    sound = np.zeros(int(seconds * RATE))
+    for _ in range(6):
+        said: list[Sound] = []
+        while sum(map(len, said)) < 2 * len(sound):
+            said.append(wav.read(clips[rng.integers(len(clips))].path) / 32768.0)
+        talk = np.concatenate(said)
+        start = rng.integers(len(talk) - len(sound))
+        sound += talk[start : start + len(sound)]
+    return sound
+
+
+def _music(rng: np.random.Generator) -> Sound:
+    """Three chords, a drum on each beat: a radio behind the caller."""
+    time = np.arange(int(NOISE_S * RATE)) / RATE
+    roots = rng.permutation([110.0, 146.8, 164.8])
+    root = roots[np.minimum((time / 0.85).astype(int), 2)]
+    phase = 2 * np.pi * np.cumsum(root) / RATE
+    chord = sum(np.sin(ratio * phase) / ratio for ratio in (1, 1.25, 1.5, 2, 2.5, 3, 4))
+    beat = time % 0.425
+    drum = np.sin(2 * np.pi * 70 * beat) * np.exp(-beat / 0.05)
+    snare = rng.standard_normal(len(time)) * np.exp(-beat / 0.02)
+    return np.asarray(chord * 0.5 + 1.5 * drum + 0.7 * snare)
+
+
+def _ring(rng: np.random.Generator) -> Sound:
+    """A telephone rings twice."""
+    time = np.arange(int(NOISE_S * RATE)) / RATE
+    tone = np.sin(2 * np.pi * 440 * time) + np.sin(2 * np.pi * 480 * time)
+    trill = 0.6 + 0.4 * np.sign(np.sin(2 * np.pi * rng.uniform(18, 24) * time))
+    return np.asarray(tone * trill * (time % 1.4 < 0.8))
+
+
+MAKERS = {"music": _music, "babble": _babble, "ring": _ring}
