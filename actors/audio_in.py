@@ -104,7 +104,7 @@ class AudioInActor:
 
     async def react(self, event: Event, emit: Emit) -> None:
         if isinstance(event, LinePcm):
-            self._hear(event, emit)
+            await self._hear(event, emit)
         elif isinstance(event, CallOpened):
             self._heard[event.call] = emit.at_ns
             emit.background(self._watch(event.call, emit))
@@ -113,7 +113,7 @@ class AudioInActor:
             for key in [key for key in self._ears if key[0] == event.call]:
                 del self._ears[key]
 
-    def _hear(self, event: LinePcm, emit: Emit) -> None:
+    async def _hear(self, event: LinePcm, emit: Emit) -> None:
         ear = self._ear(event)
         if ear.resampler.hole_s(event.first) * 1000 > self._settings.line_lost_ms:
             return  # a line that silent is lost, and its call is about to be closed
@@ -130,7 +130,9 @@ class AudioInActor:
                     pcm=some,
                 )
             )
-        for window in self._windows(ear, pcm):
+        push_soon = getattr(ear.vad, "push_soon", None)
+        probabilities = await push_soon(pcm) if push_soon else ear.vad.push(pcm)
+        for window in self._windows(ear, pcm, probabilities):
             for mark in ear.segmenter.push(window):
                 emit(_event(event, mark))
 
@@ -143,11 +145,11 @@ class AudioInActor:
             self._ears[key] = Ear(resampler, self._vad.open(), segmenter, resampler.next_out)
         return self._ears[key]
 
-    def _windows(self, ear: Ear, pcm: bytes) -> list[Window]:
+    def _windows(self, ear: Ear, pcm: bytes, probabilities: list[float]) -> list[Window]:
         """The 32 ms windows completed by `pcm`, with probability and level."""
         ear.pending += pcm
         windows = []
-        for probability in ear.vad.push(pcm):
+        for probability in probabilities:
             sound = bytes(ear.pending[: 2 * WINDOW])
             del ear.pending[: 2 * WINDOW]
             ear.window_end += WINDOW

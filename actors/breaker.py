@@ -69,9 +69,7 @@ class BreakerActor:
         assert self._runtime is not None
         if (timer := self._timers.pop(service, None)) is not None:
             timer.cancel()
-        self._timers[service] = self._runtime.clock.call_at(
-            at_ns, lambda: self._tell_time(service)
-        )
+        self._timers[service] = self._runtime.clock.call_at(at_ns, lambda: self._tell_time(service))
 
     def _tell_time(self, service: str) -> None:
         assert self._runtime is not None

@@ -48,9 +48,11 @@ def recogniser(name: str, partial_ms: int) -> SttEngine:
 
 
 def _turn_manager(settings: Settings, context: Context, where: Endpoints) -> Actor:
+    from actors.notebook import Notebook
     from actors.turn_manager import TurnManager
 
-    return TurnManager(context, where, settings)
+    notebook = Notebook(settings.run_dir / "calls.msgpack")
+    return TurnManager(context, where, settings, notebook=notebook)
 
 
 def _llm(settings: Settings, context: Context, where: Endpoints) -> Actor:

@@ -27,6 +27,8 @@ class Gain:
         if self.full:
             return pcm
         samples = np.frombuffer(pcm, np.int16)
+        if self._now == self._target:
+            return np.asarray(np.rint(samples * self._now), np.int16).tobytes()
         way = self._target - self._now
         steps = np.arange(1, len(samples) + 1) * self._step
         gains = self._now + np.sign(way) * np.minimum(steps, abs(way))

@@ -13,6 +13,7 @@ import structlog
 from ulid import ULID
 
 from actors.duplex import Duplex, FullDuplex, HalfDuplex
+from actors.notebook import Entry, Notebook
 from actors.turn_rules import Conversation, Effect, Rules, Say, Stop
 from bus.clock import Alarm, Clock
 from bus.endpoints import Endpoints
@@ -98,8 +99,13 @@ class TurnManager:
         where: Endpoints,
         settings: Settings,
         ticks: bool = True,
+        notebook: Notebook | None = None,
     ) -> None:
-        """`ticks=False` leaves time to whoever replays a recording: it sends TurnTick events."""
+        """`ticks=False` leaves time to whoever replays a recording: it sends TurnTick events.
+
+        `notebook`: where the calls in progress outlive this process.
+        """
+        self._notebook = notebook
         self._context, self._where, self._settings, self._ticks = context, where, settings, ticks
         self.rounds: Rounds | None = None
         self._runtime: Runtime | None = None
@@ -134,7 +140,22 @@ class TurnManager:
         )
 
     async def load(self) -> None:
-        """There is no engine here."""
+        """Go on with the calls a predecessor has left."""
+        for entry in self._notebook.read() if self._notebook is not None else ():
+            log.warning("going on with a call", call_id=entry.opened.call)
+            talk = self._begin(entry.opened)
+            at_ns = self._clock.now()
+            await self._act(talk.call, talk.recall(entry.memory, at_ns), at_ns)
+
+    def _remember(self, event: Event, effects: list[Effect]) -> None:
+        """Before a turn is announced, lest its number be used twice; but after a CANCEL."""
+        if effects or isinstance(event, CallOpened):
+            self._write_down()
+
+    def _write_down(self) -> None:
+        if self._notebook is not None:
+            entries = (Entry(self._open[call], talk.memory()) for call, talk in self._talks.items())
+            self._notebook.write(tuple(entries))
 
     async def close(self) -> None:
         if self.rounds is not None:
@@ -167,13 +188,14 @@ class TurnManager:
         inc = event.inc if ready or was is None else was.inc
         self._seen[event.actor] = Seen(ready, self._clock.now(), inc)
 
-    def _begin(self, event: CallOpened) -> None:
+    def _begin(self, event: CallOpened) -> Conversation:
         barge_in = self._settings.fleet.enable_barge_in
         duplex: Duplex = FullDuplex(self._settings.turns.commit_ms) if barge_in else HalfDuplex()
         talk = Conversation(event.call, event.turn_base, duplex, self._rules)
         self._open[event.call] = event
         self._talks[event.call] = talk
         self._steps[event.call] = []
+        return talk
 
     async def _step(self, talk: Conversation, event: Event, emit: Emit) -> None:
         """Decide, note the step for replays, then act."""
@@ -184,7 +206,12 @@ class TurnManager:
         if isinstance(event, CallOpened) and greeting:
             effects += talk.say(greeting, at_ns)
         self._arm(talk)
+        stops = any(isinstance(effect, Stop) for effect in effects)
+        if not stops:
+            self._remember(event, effects)
         await self._act(talk.call, effects, at_ns)
+        if stops:
+            self._remember(event, effects)
         self._flush(talk.call, at_ns, bool(effects))
         if isinstance(event, CallClosed):
             self._end(talk.call, at_ns)
@@ -207,6 +234,7 @@ class TurnManager:
         if (timer := self._timers.pop(call, None)) is not None:
             timer.cancel()
         self.rounds.forget(call)
+        self._write_down()
 
     # -- time ------------------------------------------------------------------------------------
 

@@ -7,12 +7,20 @@ it knows no socket and no real clock. `deadline_ns` says when it wants to be tol
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from actors.duplex import Duplex
 from actors.evidence import Evidence
-from actors.heard import Voice
+from actors.turn_state import (
+    AgentTurn,
+    Effect,
+    Memory,
+    Outcome,
+    Rules,
+    Say,
+    Stop,
+    Utterance,
+)
 from schemas import (
     ActorBack,
     CallClosed,
@@ -42,86 +50,7 @@ SAMPLES_PER_MS = 16
 HEARD_WAIT_MS = 300
 INTERRUPTED = "[interrupted by the caller]"
 
-
-@dataclass(frozen=True)
-class Rules:
-    """Waits in ms; see config/fleet.toml, [turns]."""
-
-    endpoint_ms: float = 600
-    hangover_ms: float = 250
-    final_wait_ms: float = 2000
-    max_turn_ms: float = 60_000
-    answer_wait_ms: float = 10_000
-    system_prompt: str = ""
-    history: int = 40
-
-
-@dataclass(frozen=True)
-class Say:
-    """An effect: publish `event`."""
-
-    event: Event
-
-
-@dataclass(frozen=True)
-class Stop:
-    """An effect: broadcast CANCEL for `turn`."""
-
-    turn: int
-    reason: str
-
-
-Effect = Say | Stop
-Outcome = Literal["completed", "interrupted", "failed", "superseded"]
-
-
-@dataclass
-class AgentTurn:
-    """An answer from the order to its end."""
-
-    number: int
-    asked: str
-    start: int
-    end: int
-    speaking: bool = False
-    finished: bool = False
-    cancelled: Outcome | None = None
-    detail: str = ""
-    voice: Voice = field(default_factory=Voice)
-    order: Respond | None = None
-
-
-@dataclass
-class Utterance:
-    """One stretch of caller speech; named by its onset sample."""
-
-    onset: int
-    end: int = 0
-    voiced: int = 0
-    settled: str = ""
-    partial: str = ""
-    final: str | None = None
-    ended: bool = False
-    over_agent: bool = False
-    dismissed: bool = False
-    restored: bool = False
-    answer_from_ns: int = 0
-    final_by_ns: int = 0
-
-    @property
-    def words(self) -> str:
-        return f"{self.settled} {self.partial}".strip() if self.final is None else self.final
-
-    def take(self, event: Final) -> None:
-        """A long utterance comes in several finals."""
-        self.settled = f"{self.settled} {event.text}".strip()
-        self.partial = ""
-        if not event.more:
-            self.final = self.settled
-
-    def given_up(self, at_ns: int) -> bool:
-        """The final words are too late to be waited for."""
-        return self.final_by_ns <= at_ns
+__all__ = ["INTERRUPTED", "Conversation", "Effect", "Memory", "Rules", "Say", "Stop"]
 
 
 class Conversation:
@@ -178,6 +107,24 @@ class Conversation:
         if (rule := self._table.get(type(event))) is not None:
             rule(event, at_ns)
         self._on_time()
+        return self._out
+
+    def memory(self) -> Memory:
+        """What a successor needs to go on with this call."""
+        turn = self._turn
+        asked = turn.asked if turn else self._carried
+        return Memory(self._last_turn, asked, turn is not None, tuple(self._history))
+
+    def recall(self, memory: Memory, at_ns: int) -> list[Effect]:
+        """Go on after a crash: what was being answered is cut, for nobody knows what was heard."""
+        self._out, self._now = [], at_ns
+        self._last_turn = memory.last_turn
+        self._history = list(memory.history)
+        if memory.answering:
+            self._turn = AgentTurn(memory.last_turn, memory.asked, 0, 0)
+            self._turn.cancelled, self._turn.detail = "failed", "turn_manager was restarted"
+            self._out.append(Stop(memory.last_turn, self._turn.detail))
+            self._end_turn(self._turn)
         return self._out
 
     def say(self, text: str, at_ns: int) -> list[Effect]:

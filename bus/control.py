@@ -218,8 +218,10 @@ class Control(threading.Thread):
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Welcome):
-            with self._desk.guard:
-                self._desk.fence.merge(event.fences)
+            for call, turn in event.fences.items():
+                if self._desk.raise_fence(call, turn):
+                    missed = Cancel(call=call, turn=turn, reason="missed while away")
+                    self._loop.call_soon_threadsafe(self._release, missed, self._clock.now())
             self.calls = event.calls
             self._loop.call_soon_threadsafe(self.welcomed.set)
 

@@ -199,6 +199,9 @@ class Recorder(threading.Thread):
     def stop(self) -> None:
         """Stop and wait; the trace is whole then. Raises RecordingFailed."""
         self._done.set()
+        if self.ident is None:  # never started: the broker was silent
+            self._tap.close()
+            return
         self.join()
         if self.error:
             raise RecordingFailed(self.error)

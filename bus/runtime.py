@@ -236,8 +236,9 @@ class Runtime:
         self._closed[call] = None
         while len(self._closed) > CLOSED_CALLS:
             self._closed.popitem(last=False)
-        if (work := self._works.pop(call, None)) is not None:
-            await work.close()
+        if (work := self._works.get(call)) is not None:
+            await work.close()  # known until it has ended: `stop` may come in between and must wait
+            self._works.pop(call, None)  # two CallClosed end it once
         self.link.forget(call)
 
     # -- events out ------------------------------------------------------------------------------

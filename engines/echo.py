@@ -19,8 +19,7 @@ from engines.echo_delay import EchoDelay
 from engines.echo_expected import Expected, decibels
 from engines.echo_kalman import KalmanEcho
 from engines.echo_reference import Reference
-from engines.echo_webrtc import WebrtcEcho
-from engines.protocols import EchoFigures
+from engines.protocols import EchoCanceller, EchoFigures
 
 RATE = 16_000
 FRAME = RATE // 100
@@ -41,16 +40,18 @@ class Tuning:
     """Lengths in ms, levels in dB.
 
     `margin_db`: how far above the echo to be expected the caller must be. `sure_ms` of it, within
-    `window_ms`, let him through; he stays for `hold_ms`. `settle_ms`: how much of the agent must have
-    been heard before WebRTC's output is trusted; until then there is silence while the agent speaks.
+    `window_ms`, let him through; he stays for `hold_ms`. The output is `late_ms` late, so that his
+    first syllable is let through as well. `settle_ms`: how much of the agent must have been heard
+    before WebRTC's output is trusted; until then there is silence while the agent speaks.
     """
 
     path_ms: int = 200
-    margin_db: float = 8.0
-    sure_ms: int = 50
-    window_ms: int = 80
-    hold_ms: int = 250
-    settle_ms: int = 2000
+    margin_db: float = 10.0
+    sure_ms: int = 30
+    window_ms: int = 50
+    hold_ms: int = 350
+    late_ms: int = 30
+    settle_ms: int = 8000
 
 
 class LocalEcho:
@@ -59,10 +60,10 @@ class LocalEcho:
     `play` what was given to the loudspeaker as it is given, `process` what the microphone heard.
     """
 
-    def __init__(self, tuning: Tuning | None = None) -> None:
-        """Raises EngineError when pywebrtc-audio is missing."""
+    def __init__(self, suppressor: EchoCanceller, tuning: Tuning | None = None) -> None:
+        """`suppressor`: what takes the rest of the echo while the caller is silent (WebrtcEcho)."""
         self._tuning = tuning or Tuning()
-        self._suppressor = WebrtcEcho()
+        self._suppressor = suppressor
         self._kalman = KalmanEcho(self._tuning.path_ms)
         self.reset()
 
@@ -75,6 +76,8 @@ class LocalEcho:
         self._jumps = 0
         self._erle_db = 0.0
         self._sounding = 0
+        nothing = np.zeros(FRAME)
+        self._line = deque([(nothing, nothing)] * (self._tuning.late_ms // 10))
         self._pass = 1.0
         self._relearn()
 
@@ -99,7 +102,8 @@ class LocalEcho:
         suppressed = np.frombuffer(quiet, np.int16) / FULL_SCALE * self._trusted()
         left = sound if self._shift is None else self._cancelled(sound, far)
         self._at += FRAME
-        return _pcm(self._mixed(left, suppressed))
+        self._line.append((left, suppressed))
+        return _pcm(self._mixed(*self._line.popleft()))
 
     def _shifted(self) -> float:
         """How late the echo is, in samples; 0 until it is known."""

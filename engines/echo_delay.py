@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATE = 16_000
-WINDOW = RATE
-"""Microphone samples correlated at a time: 1 s."""
+WINDOW = RATE // 2
+"""Microphone samples correlated at a time: 0.5 s."""
 EARLIEST = RATE // 50
 LONGEST = RATE // 2
 """Delays are looked for from -20 ms (the two streams are paired that roughly) to 500 ms."""
-EVERY = RATE // 8
-"""An estimate each 125 ms."""
+EVERY = RATE // 10
+"""An estimate each 100 ms."""
 SIZE = 1 << (WINDOW + LONGEST).bit_length()
 QUIET = 10 ** (-60 / 20)
 """RMS of a window in which nothing was played (±1 is full scale)."""
@@ -31,7 +31,7 @@ NEAR_ENOUGH = 32.0
 """Samples (2 ms) between an estimate and the line that still confirm the line."""
 AGREE = 3
 """Estimates in a row that must agree with each other to begin a new line."""
-MEMORY = 96
+MEMORY = 120
 """Estimates the line is drawn through: 12 s of speech."""
 FASTEST = 3e-4
 """Drift never exceeds 300 ppm: quartz is within ±100 ppm a side."""
@@ -66,7 +66,9 @@ def correlate(near: Floats, far: Floats) -> float | None:
     return peak - EARLIEST + _summit(span[peak - 1 : peak + 2])
 
 
-_IN_BAND = np.abs(np.fft.rfftfreq(SIZE, 1 / RATE) - sum(BAND_HZ) / 2) < (BAND_HZ[1] - BAND_HZ[0]) / 2
+_IN_BAND = (
+    np.abs(np.fft.rfftfreq(SIZE, 1 / RATE) - sum(BAND_HZ) / 2) < (BAND_HZ[1] - BAND_HZ[0]) / 2
+)
 
 
 def _summit(three: Floats) -> float:

@@ -88,7 +88,11 @@ class Voice(Protocol):
 
 
 class VadSession(Protocol):
-    """Voice activity of one stream: probability of speech per window."""
+    """Voice activity of one stream: probability of speech per window.
+
+    A session may also have `async def push_soon(pcm)`: the same, worked out on the loop's next pass
+    together with what other sessions were pushed meanwhile.
+    """
 
     def push(self, pcm: bytes) -> list[float]:
         """Feed mono int16 PCM at 16 kHz of any length; the probability of each 32 ms window completed."""

@@ -52,11 +52,13 @@ class Watch:
         """Whether the cue has come, counting only what happened since the caller last spoke."""
         if cue.kind == "clock":
             return self.now_s >= cue.seconds
-        if self.agent_began_s is None or self.agent_began_s < self.caller_until_s:
-            return False
         if cue.kind == "speaks":
-            return self.now_s - self.agent_began_s >= cue.seconds
-        ended = self.agent_ended_s
-        return (
-            ended is not None and ended >= self.agent_began_s and self.now_s - ended >= cue.seconds
+            return self._since(self.agent_began_s, self.caller_until_s, cue)
+        return self._since(
+            self.agent_ended_s, max(self.caller_until_s, self.agent_began_s or 0.0), cue
         )
+
+    def _since(self, instant_s: float | None, not_before_s: float, cue: Cue) -> bool:
+        if instant_s is None or instant_s < not_before_s:
+            return False
+        return self.now_s - instant_s >= cue.seconds

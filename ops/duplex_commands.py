@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from bus.endpoints import Endpoints
 from bus.settings import Settings, load
-from ops import fleet_checks
+from ops import fleet_commands
 from ops.supervisor import Supervisor
 from soak.duplex import own, plots, trials
 from soak.duplex.run import Bench, Made, run
@@ -74,7 +75,10 @@ def _chosen(
 ) -> list[trials.Trial]:
     if wav_dir is None:
         return trials.make(TRIALS if count is None else count, seed, kinds)
-    return [trial for trial in own.load(wav_dir, seed, count) if trial.kind in kinds]
+    found = [trial for trial in own.load(wav_dir, seed, count) if trial.kind in kinds]
+    if not found:
+        raise trials.BadTrials(f"{wav_dir}: holds no recording of {', '.join(kinds)}")
+    return found
 
 
 @contextmanager
@@ -84,12 +88,13 @@ def _fleet(settings: Settings) -> Iterator[None]:
     if supervisor.pid():
         yield
         return
-    fleet_checks.check(settings, supervisor)
-    supervisor.start()
+    with redirect_stdout(sys.stderr):
+        fleet_commands.up()
     try:
         yield
     finally:
-        supervisor.shutdown()
+        with redirect_stdout(sys.stderr):
+            fleet_commands.down()
 
 
 def _run(bench: Bench, chosen: Sequence[trials.Trial]) -> list[Made]:

@@ -29,6 +29,7 @@ READ_MS = 100
 RATE_S = 1.0
 RATE_IN_A_FILE_S = 5.0
 SILENT_S = 3.0
+PATIENCE_S = 5.0
 
 
 class BadFilter(BargeinError):
@@ -173,11 +174,12 @@ def listen(
     for_s: float | None = None,
     count: int | None = None,
     rate_s: float = RATE_S,
+    patience_s: float = PATIENCE_S,
 ) -> None:
     """Until `for_s` has passed or `count` messages were shown. Raises NoAnswer."""
     wire = Wiretap(context, where)
     try:
-        if not wire.open():
+        if not wire.open(patience_s):
             raise NoAnswer(
                 "the broker does not answer; see `bargein status`, start with `bargein up`"
             )

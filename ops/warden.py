@@ -28,6 +28,7 @@ from schemas import ActorKilled, AskHealth, CancelStuck, Event, Health, Heartbea
 NAME, BROKER = "warden", "broker"
 BROKER_PATIENCE = 2
 ORPHAN_S = 5.0
+LOOK_EVERY_S = 1.0
 log = structlog.get_logger()
 
 
@@ -82,6 +83,7 @@ class Warden:
         self.doors = Doors(context, where, self.roster)
         self._stamper = Stamper(NAME)
         self._nonce = 0
+        self._looked = -LOOK_EVERY_S
         self._pids: dict[str, int] = {}
         self._pub = make(context, zmq.PUB, settings.bus.events_hwm)
         self._pub.connect(where["events.in"])
@@ -111,8 +113,13 @@ class Warden:
         return FleetNotRunning.exit_code
 
     def tick(self) -> None:
-        """Look, ask, listen for `poll_ms`, judge."""
-        self._look()
+        """Look, ask, listen for `poll_ms`, judge.
+
+        supervisord is asked once a second (its answer is the dearest part of a tick); a death is
+        noticed at once all the same.
+        """
+        if time.monotonic() - self._looked >= LOOK_EVERY_S:
+            self._look()
         for actor in self.roster:
             self.doors.ask(actor, AskHealth())
         self._nonce += 1
@@ -123,6 +130,7 @@ class Warden:
 
     def _look(self) -> tuple[Process, ...]:
         processes = self.supervisor.processes()
+        self._looked = time.monotonic()
         now = time.monotonic_ns()
         self._pids = {process.name: process.pid for process in processes}
         for name in (*self.roster, BROKER):
@@ -135,6 +143,7 @@ class Warden:
             woken: set[object] = {who for who, _ in self._poller.poll(left_ns // MS + 1)}
             if self.deaths.among(woken):
                 self._look()  # any question makes supervisord reap and start anew
+                self._looked = -LOOK_EVERY_S  # and see the successor at the next tick
             self._hear_doors()
             self._hear_bus()
 
@@ -143,6 +152,8 @@ class Warden:
         for actor in self.roster:
             for answer in self.doors.answers(actor):
                 if isinstance(answer, Health):
+                    if answer.pid != self._pids.get(actor):
+                        self._look()  # a successor: its death is to be noticed too
                     self.watch.answered(actor, answer.pid, answer.ready, answer.loop_age_ms, now)
 
     def _hear_bus(self) -> None:

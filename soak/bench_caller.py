@@ -34,6 +34,7 @@ from schemas import (
     AgentPcm,
     CancelCall,
     Event,
+    Final,
     Respond,
     SpeechEnded,
     SpeechStarted,
@@ -43,8 +44,8 @@ from schemas import (
 )
 from soak.bench_engines import heard_of
 from soak.bench_home import wait_ready
+from soak.bench_kit import Context
 
-Context = zmq.Context[zmq.Socket[bytes]]
 PATIENCE_S = 15.0
 LOOK_S = 0.002
 SPEAKS_S = (0.3, 0.9)
@@ -89,11 +90,23 @@ class Ears:
 class Caller:
     """One call with one cancel after the other."""
 
-    def __init__(self, context: Context, settings: Settings, seed: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        settings: Settings,
+        seed: int,
+        speaks_s: tuple[float, float] = SPEAKS_S,
+        says: str = "",
+    ) -> None:
+        """`speaks_s`: the shortest and longest time the agent may speak before it is cancelled.
+
+        `says`: words put in the caller's mouth; empty where the fleet's own stt makes some up.
+        """
         self._context, self._settings = context, settings
+        self._speaks_s, self._says = speaks_s, says
         self._where = Endpoints(settings.run_dir)
         self._random = random.Random(seed)
-        self._ears = Ears()
+        self.ears = Ears()
         self.line = Line(context, self._where)
         self._link = Link(context, self._where, Stamper("bench-caller"), self.line.clock)
         self._supervisor = Supervisor(settings.home)
@@ -101,7 +114,7 @@ class Caller:
     async def open(self) -> None:
         """The call stands and silence is being sent."""
         hears = (AgentPcm, TurnEnded, TurnCancelled, Respond)
-        await self._link.listen(hears, self._ears.take, self.line.call)
+        await self._link.listen(hears, self.ears.take, self.line.call)
         await self.line.__aenter__()
         self._silence = asyncio.create_task(self._send_silence())
 
@@ -121,11 +134,11 @@ class Caller:
     async def _until(self, fact: Callable[[], Any]) -> None:
         """A call has its own clock: this is no test that sleeps, it looks 500 times a second."""
         async with asyncio.timeout(PATIENCE_S):
-            while not fact():
+            while not fact():  # noqa: ASYNC110 - partly the clock itself is waited for
                 await asyncio.sleep(LOOK_S)
 
-    async def cancel_one(self, stop: str = "", replaced: str = "") -> Figures:
-        """Speak, wait until the agent is in mid-speech, cancel, and look what came after.
+    async def interrupt(self, stop: str = "", replaced: str = "") -> int:
+        """Speak, wait until the agent is in mid-speech, cancel; the turn.
 
         `stop`: an actor that gets SIGSTOP just before; `replaced`: one that the warden will kill.
         """
@@ -139,18 +152,22 @@ class Caller:
         if wedged:
             await self._until(lambda: self._pid(wedged) not in (0, pid))
             await asyncio.get_running_loop().run_in_executor(None, wait_ready, self._settings)
-        return self._figures(turn)
+        return turn
 
     async def _agent_speaks(self) -> int:
         before = self.line.speaker.turn
-        asked = len(self._ears.asked)
+        asked = len(self.ears.asked)
         onset = self.line.sent // WINDOW * WINDOW
         call = self.line.call
         self._link.publish(SpeechStarted(call=call, onset=onset))
-        self._link.publish(SpeechEnded(call=call, onset=onset, end=onset + WINDOW, voiced=WINDOW))
-        await self._until(lambda: len(self._ears.asked) > asked)
-        turn = self._ears.asked[-1].turn
-        wanted = self._random.uniform(*SPEAKS_S) * self.line.rates.agent
+        end = onset + WINDOW
+        if self._says:  # before the end: stt's own final of the silence is then too late
+            said = Final(call=call, utterance=onset, text=self._says, start=onset, end=end)
+            self._link.publish(said)
+        self._link.publish(SpeechEnded(call=call, onset=onset, end=end, voiced=WINDOW))
+        await self._until(lambda: len(self.ears.asked) > asked)
+        turn = self.ears.asked[-1].turn
+        wanted = self._random.uniform(*self._speaks_s) * self.line.rates.agent
         speaker = self.line.speaker
         await self._until(
             lambda: speaker.turn != before and speaker.played(self.line.now) >= wanted
@@ -162,20 +179,21 @@ class Caller:
         await asyncio.get_running_loop().run_in_executor(
             None, lambda: ask(self._where, MANAGER, request, PATIENCE_S, self._context)
         )
-        await self._until(lambda: turn in self._ears.ended and turn in self._ears.rounds)
+        await self._until(lambda: turn in self.ears.ended and turn in self.ears.rounds)
 
     def _pid(self, name: str) -> int:
         return next((p.pid for p in self._supervisor.processes() if p.name == name), 0)
 
-    def _figures(self, turn: int) -> Figures:
-        table, ended = self._ears.rounds[turn], self._ears.ended[turn]
+    def figures(self, turn: int) -> Figures:
+        """What was heard of a turn of the artificial voice that was cancelled."""
+        table, ended = self.ears.rounds[turn], self.ears.ended[turn]
         began = self.line.speaker.began
         sounds = np.flatnonzero(self.line.speaker.recording(self.line.now)[began:])
         rate = self.line.rates.agent
         last_ns = self.line.t0_ns + (began + int(sounds[-1]) + 1) * 1_000_000_000 // rate
         expected = " ".join(heard_of(len(sounds)))
         return Figures(
-            emitted_ms=(self._ears.emitted_ns[turn] - table.sent_ns) / 1e6,
+            emitted_ms=(self.ears.emitted_ns[turn] - table.sent_ns) / 1e6,
             played_ms=(last_ns - table.sent_ns) / 1e6,
             fenced_ms=table.all_fenced_ms,
             heard_right=ended.heard == expected,
@@ -185,7 +203,7 @@ class Caller:
 
     def remembered(self, figures: Figures) -> bool:
         """Whether the order that followed shows the model just what was heard of the turn before."""
-        messages = self._ears.asked[-1].messages
+        messages = self.ears.asked[-1].messages
         said = [message.content for message in messages if message.role == "assistant"]
         return bool(said) and said[-1].removesuffix(INTERRUPTED).strip().endswith(
             figures.heard.split(" | ")[0]
@@ -199,7 +217,7 @@ async def _run(orders: list[dict[str, Any]], seed: int) -> None:
     before: Figures | None = None
     try:
         for order in orders:
-            figures = await caller.cancel_one(**order)
+            figures = caller.figures(await caller.interrupt(**order))
             if before is not None:
                 before.history_right = caller.remembered(before)
                 print(msgspec.json.encode(before).decode(), flush=True)
@@ -211,7 +229,7 @@ async def _run(orders: list[dict[str, Any]], seed: int) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`ORDERS` is a JSON list of cancel_one's arguments; the last one's figures are not told."""
+    """Arguments: a JSON list of what `interrupt` takes, a seed. The last one's figures are not told."""
     asyncio.run(_run(json.loads(arguments[0]), int(arguments[1])))
     return 0
 

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from typing import Any
 
-from soak.bench_home import scratch, wait_ready
+from soak.bench_home import Tables, scratch, wait_ready
 from soak.bench_kit import Result, Row, Tell
 from soak.bench_procs import Child, children, cpu_s
 
@@ -19,7 +19,7 @@ RAMP = (1, 10, 25, 50, 75, 100)
 SECONDS, SETTLE_S = 7.0, 2.5
 BAR_CALLS = 50
 ACTORS = ("audio_in", "playback", "turn_manager")
-SETTINGS = {"fleet": {"roster": list(ACTORS)}, "audio_in": {"vad": "silero-onnx"}}
+SETTINGS: Tables = {"fleet": {"roster": list(ACTORS)}, "audio_in": {"vad": "silero-onnx"}}
 CLEAN = ("late", "holes", "gaps")
 
 
@@ -72,7 +72,13 @@ def _rows(steps: list[dict[str, Any]]) -> list[Row]:
             break
         carried = step["calls"]
     rows = [
-        row(name="calls without gap or late frame", value=carried, unit="calls", bar=BAR_CALLS, sense=">=")
+        row(
+            name="calls without gap or late frame",
+            value=carried,
+            unit="calls",
+            bar=BAR_CALLS,
+            sense=">=",
+        )
     ]
     for step in steps:
         calls, used = step["calls"], step["cpu_percent"]
@@ -85,5 +91,7 @@ def _rows(steps: list[dict[str, Any]]) -> list[Row]:
             row(name=name + "CPU a call", value=sum(used.values()) / calls, unit="% core"),
             row(name=name + "CPU in all", value=sum(used.values()), unit="% core"),
         ]
-        rows += [row(name=name + f"CPU {who}", value=cpu, unit="% core") for who, cpu in used.items()]
+        rows += [
+            row(name=name + f"CPU {who}", value=cpu, unit="% core") for who, cpu in used.items()
+        ]
     return rows

@@ -97,7 +97,8 @@ class CleanVoice:
             await self._make()
             some = words[first : first + WORDS_AT_ONCE]
             spoken = tuple(
-                Spoken(word, (first + n) * WORD, (first + n + 1) * WORD) for n, word in enumerate(some)
+                Spoken(word, (first + n) * WORD, (first + n + 1) * WORD)
+                for n, word in enumerate(some)
             )
             yield Chunk(_sound(first * WORD, len(some) * WORD), spoken)
 

@@ -65,7 +65,9 @@ def _rows(ours: list[float], plain: list[float]) -> list[Row]:
     rows = spread(NAME, "ours", ours, "ms") + spread(NAME, "plain pyzmq", plain, "ms")
     for share, bar in ((50, BAR_P50), (95, None), (99, BAR_P99)):
         ratio = percentile(ours, share) / percentile(plain, share)
-        rows.append(Row(bench=NAME, name=f"ours / plain, p{share}", value=ratio, unit="×", bar=bar))
+        rows.append(
+            Row(bench=NAME, name=f"ours / plain, p{share}", value=ratio, unit="ratio", bar=bar)
+        )
     return rows
 
 

@@ -102,7 +102,9 @@ def wait_ready(settings: Settings, timeout_s: float = READY_S) -> None:
             if not waiting:
                 return
             time.sleep(0.05)
-    raise FleetError(f"the bench's fleet is not ready: {', '.join(waiting)}; {_tail(settings, waiting[0])}")
+    raise FleetError(
+        f"the bench's fleet is not ready: {', '.join(waiting)}; {_tail(settings, waiting[0])}"
+    )
 
 
 def _ready(answer: object) -> bool:

@@ -25,27 +25,33 @@ def run(tell: Tell, tiny: bool) -> Result:
     with scratch(with_responder({})) as settings, fleet(settings) as supervisor:
         time.sleep(settle_s)
         tell(f"idle for {seconds:g} s")
-        return Result(bench=NAME, rows=tuple(_measured(supervisor, seconds)))
+        return measured(supervisor, seconds)
 
 
-def _measured(supervisor: Supervisor, seconds: float) -> list[Row]:
+def measured(supervisor: Supervisor, seconds: float) -> Result:
+    """The fleet as it is in the next `seconds`."""
     pid = supervisor.require()
     before, began = cpu_s(pid), time.monotonic()
     time.sleep(seconds)
     cpu = 100 * (cpu_s(pid) - before) / (time.monotonic() - began)
     sizes = [(_name(process), *memory(process.pid)) for process in family(pid)]
     rows = [
-        Row(bench=NAME, name="RSS in all", value=sum(size[1] for size in sizes), unit="MB", bar=BAR_MB),
+        Row(
+            bench=NAME,
+            name="RSS in all",
+            value=sum(size[1] for size in sizes),
+            unit="MB",
+            bar=BAR_MB,
+        ),
         Row(bench=NAME, name="PSS in all", value=sum(size[2] for size in sizes), unit="MB"),
         Row(bench=NAME, name="CPU in all", value=cpu, unit="% core", bar=BAR_CPU),
     ]
-    return rows + [
-        Row(bench=NAME, name=f"RSS of {name}", value=rss, unit="MB") for name, rss, _ in sizes
-    ]
+    rows += [Row(bench=NAME, name=f"RSS of {name}", value=rss, unit="MB") for name, rss, _ in sizes]
+    return Result(bench=NAME, rows=tuple(rows))
 
 
 def _name(process: psutil.Process) -> str:
-    line = process.cmdline()
+    line: list[str] = process.cmdline()
     if line[1:3] != ["-P", "-m"]:
-        return process.name()
-    return line[-1] if len(line) == MODULE + 2 else line[MODULE]
+        return str(process.name())
+    return line[MODULE + 1] if line[MODULE] == "actors" else line[MODULE]

@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
+import zmq
 
-MS = 1_000_000
-"""Nanoseconds."""
+Context = zmq.Context[zmq.Socket[bytes]]
 Tell = Callable[[str], None]
 _HOLDS = {"<=": operator.le, ">=": operator.ge}
 

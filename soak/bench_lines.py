@@ -38,8 +38,8 @@ from schemas import (
     Stamp,
 )
 from soak import caller_set
+from soak.bench_kit import Context
 
-Context = zmq.Context[zmq.Socket[bytes]]
 RATE, FRAME = 16_000, 320
 FRAME_NS = 20 * MS_NS
 SLOTS = 4

@@ -24,8 +24,8 @@ from bus.stamps import Stamper
 from bus.wire import pack, topic_of, unpack
 from schemas import CloseCall, Event, Partial, Stamp
 from soak.bench_home import scratch
-from soak.bench_kit import Result, Row, Tell, percentile, spread
-from soak.bench_plain import Context, address
+from soak.bench_kit import Context, Result, Row, Tell, percentile, spread
+from soak.bench_plain import address
 from soak.bench_procs import Child, children
 
 NAME = "one-way"
@@ -71,7 +71,7 @@ def run(tell: Tell, tiny: bool) -> Result:
                     time.sleep(SETTLE_S if not tiny else 0.05)
                     child.tell("read")
                     rates[name].append(_rate(child, burst))
-    return Result(bench=NAME, rows=tuple([*rows, *_rates(rates)]))
+    return Result(bench=NAME, rows=(*rows, *_rates(rates)))
 
 
 def _send(sender: Child, what: str, count: int) -> dict[str, list[int]]:
@@ -90,17 +90,23 @@ def _rate(child: Child, count: int) -> float:
     return count / float(child.hear()["s"])
 
 
-def _latency(
-    sent: dict[str, list[int]], ours: dict[str, int], plain: dict[str, int]
-) -> list[Row]:
+def _latency(sent: dict[str, list[int]], ours: dict[str, int], plain: dict[str, int]) -> list[Row]:
     took = {
-        name: [(got[str(n)] - at) / 1e6 for n, at in enumerate(sent[name]) if n >= len(sent[name]) // 20]
+        name: [
+            (got[str(n)] - at) / 1e6
+            for n, at in enumerate(sent[name])
+            if n >= len(sent[name]) // 20
+        ]
         for name, got in (("ours", ours), ("plain", plain))
     }
-    rows = spread(NAME, "ours", took["ours"], "ms") + spread(NAME, "plain pyzmq", took["plain"], "ms")
+    rows = spread(NAME, "ours", took["ours"], "ms") + spread(
+        NAME, "plain pyzmq", took["plain"], "ms"
+    )
     for share, bar in ((50, BAR_LATENCY), (99, BAR_LATENCY)):
         ratio = percentile(took["ours"], share) / percentile(took["plain"], share)
-        rows.append(Row(bench=NAME, name=f"ours / plain, p{share}", value=ratio, unit="×", bar=bar))
+        rows.append(
+            Row(bench=NAME, name=f"ours / plain, p{share}", value=ratio, unit="ratio", bar=bar)
+        )
     return rows
 
 
@@ -113,7 +119,7 @@ def _rates(rates: dict[str, list[float]]) -> list[Row]:
             bench=NAME,
             name="bursts, ours / plain",
             value=ours / plain,
-            unit="×",
+            unit="ratio",
             bar=BAR_RATE,
             sense=">=",
         ),
@@ -135,9 +141,7 @@ async def _sender(where: Endpoints, folder: Path, context: Context) -> None:
         print(json.dumps(await _said(link, raw, what, count)), flush=True)
 
 
-async def _said(
-    link: Link, raw: zmq.Socket[bytes], what: str, count: int
-) -> dict[str, list[int]]:
+async def _said(link: Link, raw: zmq.Socket[bytes], what: str, count: int) -> dict[str, list[int]]:
     sent: dict[str, list[int]] = {"ours": [], "plain": []}
     stamp = Stamp(source="bench-sender", inc=link.stamper.inc, seq=0, at_ns=1 << 50)
     frames = [pack(event(number), stamp) for number in range(count)]

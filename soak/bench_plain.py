@@ -15,8 +15,7 @@ from bus.sockets import Frames, make
 from bus.stamps import Stamper
 from bus.wire import pack, topic_of
 from schemas import Acked, Cancel
-
-Context = zmq.Context[zmq.Socket[bytes]]
+from soak.bench_kit import Context
 
 
 def address(folder: Path, name: str) -> str:

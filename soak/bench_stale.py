@@ -10,18 +10,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
 from soak.bench_caller import Figures
-from soak.bench_home import fleet, scratch
+from soak.bench_home import Tables, fleet, scratch
 from soak.bench_kit import Result, Row, Tell, percentile
 from soak.bench_procs import Child, children
 
 NAME = "stale"
 CANCELS, WEDGES = 30, 5
 FRAME_MS, GRACE_MS = 20, 10
-SETTINGS = {"turns": {"endpoint_ms": 250}, "audio_in": {"hangover_ms": 250}}
+SETTINGS: Tables = {"turns": {"endpoint_ms": 250}, "audio_in": {"hangover_ms": 250}}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,13 @@ class Variant:
 
 
 FLEETS = (
-    ("clean", (Variant("clean"), *(Variant(f"{who} wedged 8 s", stop=who) for who in ("llm", "tts", "playback")))),
+    (
+        "clean",
+        (
+            Variant("clean"),
+            *(Variant(f"{who} wedged 8 s", stop=who) for who in ("llm", "tts", "playback")),
+        ),
+    ),
     ("llm-cleanup", (Variant("LLM clean-up 300 ms", "llm-cleanup"),)),
     ("tts-blocks", (Variant("TTS blocks its CPU", "tts-blocks"),)),
     ("llm-ignores", (Variant("LLM ignores the cancel", "llm-ignores", replaced="llm"),)),
@@ -60,13 +67,11 @@ def run(tell: Tell, tiny: bool) -> Result:
     return Result(bench=NAME, rows=tuple(rows), detail=detail)
 
 
-def _cancels(home: object, variant: Variant, count: int, tell: Tell) -> Iterator[Figures]:
-    from pathlib import Path
-
+def _cancels(home: Path, variant: Variant, count: int, tell: Tell) -> Iterator[Figures]:
     order = {"stop": variant.stop, "replaced": variant.replaced}
     orders = [order] * count + [{}]
     arguments = (json.dumps(orders), str(len(variant.name)))
-    make = partial(Child, Path(str(home)), "caller", "soak.bench_caller", *arguments)
+    make = partial(Child, home, "caller", "soak.bench_caller", *arguments)
     with children([make]) as (caller,):
         for number in range(count):
             tell(f"{variant.name}: cancel {number + 1} of {count}")
@@ -81,7 +86,9 @@ def _rows(variant: Variant, figures: list[Figures]) -> list[Row]:
     emitted = [max(0.0, one.emitted_ms) for one in figures]
     right = [one.heard_right and one.history_right for one in figures]
     return [
-        row(name=f"{variant.name}: last sample played, p50", value=percentile(played, 50), unit="ms"),
+        row(
+            name=f"{variant.name}: last sample played, p50", value=percentile(played, 50), unit="ms"
+        ),
         row(
             name=f"{variant.name}: last sample played, p99",
             value=percentile(played, 99),

@@ -28,7 +28,7 @@ from bus.control import MANAGER, Control, Desk
 from bus.endpoints import Endpoints
 from bus.link import Link
 from bus.logs import configure
-from bus.rounds import Budget, Rounds
+from bus.rounds import Rounds
 from bus.runtime import Runtime
 from bus.stamps import Stamper
 from schemas import (
@@ -59,7 +59,6 @@ FAULTS = {
     "crasher crashes in release": 3,
     "restarter is killed": 4,
 }
-BUDGET = Budget(resend_ms=20, stuck_ms=120, release_ms=300)
 ROUND_S = 10.0
 
 
@@ -123,7 +122,6 @@ class Manager:
         self.rounds = Rounds(
             *(context, where, roster, self.stamper, self.clock, self.desk),
             publish=self._published,
-            budget=BUDGET,
         )
         self.control = Control(
             *(context, where, self.stamper, self.clock, self.desk),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -135,6 +135,12 @@ class Rig:
         """The actor under test, ready."""
         async with Runtime(actor, self.context, self.where, **options) as runtime:
             yield runtime
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    """Let the loop run until `fact` holds: for what has no event of its own."""
+    while not fact():  # noqa: ASYNC110 - nobody would set an Event
+        await asyncio.sleep(0)
 
 
 _tasks: set[asyncio.Task[None]] = set()

@@ -63,23 +63,23 @@ def fin(onset_ms: int, text: str, more: bool = False) -> Event:
 def says(turn: int, text: str) -> list[Event]:
     """The agent's sentence, each word 100 ms long."""
     words = tuple(
-        Word(word, 100 * number, 100 * number + 100) for number, word in enumerate(text.split())
+        Word(word, 1600 * number, 1600 * (number + 1)) for number, word in enumerate(text.split())
     )
     return [
         Sentence(call=CALL, turn=turn, index=0, text=text),
-        SpokenWords(call=CALL, turn=turn, sentence=0, text=text, words=words, rate=1000),
+        SpokenWords(call=CALL, turn=turn, sentence=0, text=text, words=words, rate=16_000),
         PlaybackStarted(call=CALL, turn=turn),
     ]
 
 
 def played(turn: int, ms: int, ended: bool = False) -> Event:
     """The line has played that much of it."""
-    return LinePlayed(call=CALL, turn=turn, samples=ms, rate=1000, ended=ended)
+    return LinePlayed(call=CALL, turn=turn, samples=ms * 16, rate=16_000, ended=ended)
 
 
 def finished(turn: int) -> Event:
     """All of it has been paced out."""
-    return PlaybackFinished(call=CALL, turn=turn, samples=1000, rate=1000)
+    return PlaybackFinished(call=CALL, turn=turn, samples=16_000, rate=16_000)
 
 
 def told(effect: Effect) -> str:

@@ -36,3 +36,10 @@ def test_cues_count_from_the_agents_voice_after_the_caller_last_spoke() -> None:
     watch.agent_ended_s = 2.5
     assert watch.due(Cue("silent", 0.5))
     assert watch.due(Cue("clock", 3.0))
+
+
+def test_an_answer_that_was_talked_over_but_finished_counts_as_silence() -> None:
+    """Half duplex: the caller spoke in the middle, the agent went on to its end."""
+    watch = Watch(now_s=9.0, caller_until_s=5.0, agent_began_s=3.0, agent_ended_s=8.0)
+    assert watch.due(Cue("silent", 1.0))
+    assert not watch.due(Cue("speaks", 1.0))

@@ -11,8 +11,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import zmq
 
+from bus.endpoints import Endpoints
 from bus.errors import BargeinError
+from bus.recording import Recorder
 from ops import wav
 from soak import caller_set
 from soak.duplex import own, plots, trials
@@ -30,7 +33,7 @@ DUCK = 10 ** (-26 / 20)
 
 
 def voice(seconds: float, seed: int = 1) -> Sound:
-    """Something like speech: noise in syllables of 150 ms with gaps, a pause from 700 to 930 ms of each second."""
+    """Noise in syllables of 180 ms with gaps, and a pause from 700 to 930 ms of each second."""
     time = np.arange(int(seconds * RATE)) / RATE
     talks = (time % 0.25 < 0.18) & (time % 1.0 < 0.7) | (time % 1.0 > 0.93)
     return np.asarray(np.random.default_rng(seed).standard_normal(len(time)) * 0.1 * talks)
@@ -324,3 +327,10 @@ def test_a_wrong_manifest_is_named_in_one_line(tmp_path: Path, text: str, says: 
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(own.BadManifest, match="no manifest"):
         own.load(tmp_path, seed=1)
+
+
+def test_a_call_without_a_fleet_leaves_nothing_open(tmp_path: Path) -> None:
+    """A recorder that was never started is stopped all the same: its sockets would hang the context."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    Recorder(context, Endpoints(tmp_path), tmp_path / "trace.msgpack").stop()
+    context.term()

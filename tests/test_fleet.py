@@ -100,6 +100,25 @@ def test_a_wedged_model_is_replaced_while_the_call_goes_on(running: Fleet) -> No
     running.wait_ready(llm=pid)
 
 
+def test_a_call_survives_the_death_of_turn_manager(running: Fleet) -> None:
+    """Killed in mid-answer: the voice is cut, never resumed; the next question is answered."""
+    pid = running.pid("turn_manager")
+    killed = threading.Event()
+
+    def kill(heard: Heard) -> None:
+        if heard.frames[0].startswith(prefix(PlaybackStarted)) and not killed.is_set():
+            os.kill(pid, signal.SIGKILL)
+            killed.set()
+
+    clips = [clip(*STORY, Cue("clock", 0.3)), clip(*PLUS, Cue("clock", 6.0))]
+    _, records = running.place(clips, watch=kill)
+    first, last = past(records, TurnEnded)
+    assert (first.outcome, first.detail) == ("failed", "turn_manager was restarted")
+    assert (last.outcome, last.asked) == ("completed", "what is seven plus five")
+    assert last.turn > first.turn
+    running.wait_ready(turn_manager=pid)
+
+
 @pytest.mark.parametrize(
     "actor", ["audio_in", "stt", "turn_manager", "llm", "tts", "playback", "breaker"]
 )

@@ -27,7 +27,10 @@ MAKES_ACTORS = {"actors/build.py"}
 """The one file that knows all seven: it chooses the engine of each."""
 
 PURE = {
-    *(f"actors/{name}.py" for name in ("turn_rules", "evidence", "heard", "duplex", "segmenter")),
+    *(
+        f"actors/{name}.py"
+        for name in ("turn_rules", "turn_state", "evidence", "heard", "duplex", "segmenter")
+    ),
     *(f"actors/{name}.py" for name in ("gain", "circuit", "sentences")),
     *(f"bus/{name}.py" for name in ("fence", "gaps")),
     "ops/wedge.py",

@@ -76,7 +76,7 @@ def test_cancel_table_has_a_row_for_each_actor() -> None:
     assert {(row.turn, row.reason, row.all_fenced_ms) for row in rows} == {(1, "barge-in", 0.8)}
     llm, tts, playback = rows[2:]
     assert (llm.fenced_ms, llm.released_ms, llm.stopped) == (0.6, 14.2, "17 tokens")
-    assert tts.stopped == "busy_ms 2.2"
+    assert tts.stopped == "busy 2.2 ms"
     assert playback.stopped == "12345 samples unplayed"
 
 

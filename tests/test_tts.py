@@ -39,18 +39,21 @@ class Endless:
 
 async def test_cancel_stops_speech_and_waits_and_nothing_stale_follows() -> None:
     voice = Endless()
-    async with asyncio.timeout(5), rig(Speech, SpokenWords, roster=("tts",)) as agent:
-        async with agent.running(TtsActor(voice, lead_s=1000)):
-            agent.publish(Sentence(call=CALL, turn=7, index=0, text="once"))
-            assert (await agent.heard(Speech)).pcm == b"onceonce"
-            table = await agent.cancel(CALL, 7)
-            assert voice.closed.is_set()
-            assert [(row.actor, row.verdict) for row in table.rows] == [("tts", "released")]
-            assert table.rows[0].stopped["synthesised_ms"]
-            agent.publish(Sentence(call=CALL, turn=7, index=1, text="stale"))
-            agent.publish(Sentence(call=CALL, turn=8, index=0, text="sorry"))
-            await agent.heard(Speech, turn=8)
-            assert not [speech for speech in agent.past(Speech) if b"stale" in speech.pcm]
+    async with (
+        asyncio.timeout(5),
+        rig(Speech, SpokenWords, roster=("tts",)) as agent,
+        agent.running(TtsActor(voice, lead_s=1000)),
+    ):
+        agent.publish(Sentence(call=CALL, turn=7, index=0, text="once"))
+        assert (await agent.heard(Speech)).pcm == b"onceonce"
+        table = await agent.cancel(CALL, 7)
+        assert voice.closed.is_set()
+        assert [(row.actor, row.verdict) for row in table.rows] == [("tts", "released")]
+        assert table.rows[0].stopped["synthesised_ms"]
+        agent.publish(Sentence(call=CALL, turn=7, index=1, text="stale"))
+        agent.publish(Sentence(call=CALL, turn=8, index=0, text="sorry"))
+        await agent.heard(Speech, turn=8)
+        assert not [speech for speech in agent.past(Speech) if b"stale" in speech.pcm]
 
 
 async def test_the_end_of_the_answer_is_marked_and_positions_run_on() -> None:

@@ -21,6 +21,8 @@ UNMOVED_S = 3.0
 SILENT_S = 1.2
 """Silence after the answer that shows that no second one comes."""
 NO_ANSWER_S = 12.0
+MEASURED_S = 2.0
+"""After the caller's last sample, the harness must be on time this long."""
 FADE_S = 0.3
 Phase = Literal["asking", "waiting", "saying", "watching", "over"]
 
@@ -59,9 +61,10 @@ class TrialCaller:
                 return
 
     def _note_lateness(self, number: int) -> None:
-        """How late this frame leaves; what the fleet was told is wrong by that much."""
+        """How late a frame leaves around the trial's sound: what is measured there is wrong by as much."""
         due_ns = self._line.t0_ns + (number + 1) * FRAME_MS * 1_000_000
-        if self._phase != "asking" or self._saying is not self._prepared.request:
+        since_s = number * FRAME_MS / 1000 - self._since_s
+        if self._phase == "saying" or (self._phase == "watching" and since_s < MEASURED_S):
             self.late_ms = max(self.late_ms, (self._line.clock.now() - due_ns) / 1e6)
 
     def _frame(self, number: int) -> wav.Samples:

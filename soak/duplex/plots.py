@@ -97,19 +97,22 @@ def draw_latencies(path: Path, outcomes: Sequence[Outcome]) -> None:
 def draw_examples(path: Path, made: Sequence[tuple[Outcome, Strip]]) -> int:
     """Up to 16 trials, failures first; how many failures found no room."""
     shown, left_out = _chosen(made)
-    figure = Figure(figsize=(18, 2.0 + 1.62 * ROWS), dpi=90, facecolor="white")
+    rows = max(1, -(-len(shown) // COLUMNS))
+    height = 1.1 + 1.7 * rows
+    figure = Figure(figsize=(18, height), dpi=90, facecolor="white")
     failures = sum(bool(outcome.failed) for outcome, _ in made)
     title = f"{failures} of {len(made)} trials failed"
     title += f" ({left_out} more than shown)" if left_out else ""
-    figure.text(0.03, 0.975, title, fontsize=19, weight="bold", va="top")
+    figure.text(0.03, 1 - 0.2 / height, title, fontsize=19, weight="bold", va="top")
     legend = "blue: caller   orange: agent as it sounded   grey: agent undisturbed   |: onset, end"
     marks = (
         "   ▼: 20 dB quieter   ■: silent.   Seconds of the call; both voices at their own scale."
     )
-    figure.text(0.03, 0.948, legend + marks, fontsize=12, color=FAINT, va="top")
+    figure.text(0.03, 1 - 0.6 / height, legend + marks, fontsize=12, color=FAINT, va="top")
     for index, (outcome, sound) in enumerate(shown):
         column, row = index % COLUMNS, index // COLUMNS
-        box = (0.03 + column * 0.495, 0.93 - (row + 1) * 0.115 + 0.018, 0.455, 0.072)
+        bottom = height - 0.9 - 1.7 * (row + 1) + 0.3
+        box = (0.03 + column * 0.495, bottom / height, 0.455, 1.0 / height)
         _timeline(figure.add_axes(box), outcome, sound)
     figure.savefig(path)
     return left_out

@@ -11,11 +11,12 @@ import soxr
 
 from ops import wav
 from soak import caller_set
-from soak.caller_set import RATE, audible
+from soak.caller_set import RATE, WINDOW, audible
 from soak.duplex.trials import SYNTHETIC, Trial
 
 Sound = npt.NDArray[np.float64]
 BED_S = 10
+AUDIBLE_DB = 26
 LEAD_S = 1.0
 """Of what a recording holds before its onset, the last second is kept."""
 NOISE_S = 2.5
@@ -59,7 +60,19 @@ def _composed(trial: Trial, rng: np.random.Generator) -> tuple[Sound, int, int]:
         sound = np.concatenate([sound[:end], quiet, more])
         onset = end + len(quiet) + more_onset
         end = end + len(quiet) + more_end
-    return _on_its_way(trial, rng, sound), onset, end
+    sound = _on_its_way(trial, rng, sound)
+    return sound, _first_heard(sound, onset, end), end
+
+
+def _first_heard(sound: Sound, onset: int, end: int) -> int:
+    """The onset that is left: a telephone swallows the beginning of "stop" and of "wait".
+
+    As in the manifest, audible is what is at most 26 dB below the level of the whole, over 5 ms.
+    """
+    squares = np.concatenate([[0.0], np.cumsum(sound[onset:end] ** 2)])
+    power = (squares[WINDOW:] - squares[:-WINDOW]) / WINDOW
+    loud = np.flatnonzero(power > squares[-1] / (end - onset) * 10 ** (-AUDIBLE_DB / 10))
+    return onset + max(0, int(loud[0]) - 1) if len(loud) else onset
 
 
 def _part(trial: Trial, name: str, rng: np.random.Generator) -> tuple[Sound, int, int]:

@@ -1,0 +1,161 @@
+"""playback on in-proc sockets: paced by the clock, quieter at the onset, silent at CANCEL."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import numpy as np
+
+from actors.playback import PlaybackActor
+from bus.clock import ReplayClock
+from schemas import (
+    AgentPcm,
+    CallOpened,
+    Duck,
+    Ducked,
+    Event,
+    PlaybackFinished,
+    PlaybackStarted,
+    Restore,
+    Restored,
+    Speech,
+    SpeechStarted,
+)
+from tests.rig import Rig, rig, until
+
+CALL = "C1"
+MS = 1_000_000
+FRAME = 320
+HEARS: tuple[type[Event], ...] = (
+    *(AgentPcm, PlaybackStarted, PlaybackFinished),
+    *(Ducked, Restored),
+)
+
+
+def speech(turn: int, ms: int, first: int = 0, rate: int = 16_000, last: bool = False) -> Speech:
+    pcm = np.full(ms * rate // 1000, 10_000, np.int16).tobytes()
+    return Speech(call=CALL, turn=turn, first=first, rate=rate, pcm=pcm, last=last)
+
+
+async def pass_time(agent: Rig, clock: ReplayClock, frames: int) -> list[AgentPcm]:
+    """Frame times pass one by one; what was played until then."""
+    for _ in range(frames):
+        count = len(agent.past(AgentPcm)) + 1
+        clock.set(clock.now() + 20 * MS)
+        await agent.heard(AgentPcm, count)
+    return agent.past(AgentPcm)
+
+
+async def test_frames_are_paced_by_the_clock_one_ahead_of_the_line() -> None:
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS)
+    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+        agent.publish(speech(1, 200))
+        await agent.heard(AgentPcm, 2)
+        frames = await pass_time(agent, clock, 8)
+        assert [frame.first for frame in frames] == list(range(0, 10 * FRAME, FRAME))
+        stamps = [stamp.at_ns for event, stamp in agent.events if isinstance(event, AgentPcm)]
+        assert [b - a for a, b in itertools.pairwise(stamps[1:])] == [20 * MS] * 8
+        assert len(agent.past(PlaybackStarted)) == 1
+
+
+async def test_the_end_is_padded_marked_and_told() -> None:
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS)
+    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+        agent.publish(speech(1, 30, last=True))
+        frames = [await agent.heard(AgentPcm), await agent.heard(AgentPcm, 2)]
+        assert [(len(frame.pcm) // 2, frame.last) for frame in frames] == [
+            (FRAME, False),
+            (FRAME, True),
+        ]
+        assert frames[1].pcm.endswith(bytes(320))
+        finished = await agent.heard(PlaybackFinished)
+        assert (finished.samples, finished.rate, finished.starved_ms) == (2 * FRAME, 16_000, 0)
+
+
+async def test_an_answer_without_sound_still_ends() -> None:
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(PlaybackActor()):
+        agent.publish(Speech(call=CALL, turn=1, last=True, error="no voice"))
+        assert (await agent.heard(PlaybackFinished)).samples == FRAME
+        assert len(agent.past(PlaybackStarted)) == 1
+
+
+async def test_sound_comes_out_at_the_line_s_own_rate() -> None:
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(PlaybackActor()):
+        agent.publish(CallOpened(call=CALL, line="test", agent_rate=8000))
+        agent.publish(speech(1, 100, rate=22_050, last=True))
+        finished = await agent.heard(PlaybackFinished)
+        frames = [frame for frame in agent.past(AgentPcm) if frame.pcm]
+        assert {(frame.rate, len(frame.pcm)) for frame in frames} == {(8000, 320)}
+        assert (finished.rate, finished.samples) == (8000, 800)
+        loud = np.frombuffer(frames[2].pcm, np.int16)
+        assert np.all(np.abs(loud - 10_000) < 300)
+
+
+async def test_the_voice_ducks_at_the_onset_and_swells_back_behind_no_queue() -> None:
+    """A Restore must not wait until the two seconds of speech before it were played."""
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS)
+    actor = PlaybackActor()
+    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock) as playback:
+        agent.publish(speech(1, 1000), speech(1, 1000, first=16_000))
+        await agent.heard(AgentPcm, 2)
+        agent.publish(SpeechStarted(call=CALL, onset=0), SpeechStarted(call=CALL, onset=0))
+        ducked = await agent.heard(Ducked)
+        assert (ducked.at, ducked.gain_db, ducked.turn) == (2 * FRAME, -26.0, 1)
+        quiet = (await pass_time(agent, clock, 2))[-1]
+        assert quiet.ducked
+        assert np.frombuffer(quiet.pcm, np.int16).max() <= 1000
+        agent.publish(Restore(call=CALL, turn=9, reason="of another turn"))
+        await until(lambda: playback.link.counts["received"] == 5)
+        assert (await pass_time(agent, clock, 1))[-1].ducked
+        agent.publish(Restore(call=CALL, turn=1, reason="not meant"))
+        assert (await agent.heard(Restored)).at == 5 * FRAME
+        loud = (await pass_time(agent, clock, 2))[-1]
+        assert not loud.ducked
+        assert np.frombuffer(loud.pcm, np.int16).min() == 10_000
+        assert (len(agent.past(Ducked)), len(agent.past(Restored))) == (1, 1)
+
+
+async def test_half_duplex_takes_no_notice_of_the_caller() -> None:
+    actor = PlaybackActor(ducks=False)
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
+        agent.publish(speech(1, 100))
+        await agent.heard(AgentPcm)
+        agent.publish(SpeechStarted(call=CALL, onset=0), Duck(call=CALL, turn=1))
+        agent.publish(speech(1, 0, last=True))
+        await agent.heard(PlaybackFinished)
+        assert agent.past(Ducked) == []
+        assert not any(frame.ducked for frame in agent.past(AgentPcm))
+
+
+async def test_cancel_drops_the_queue_and_says_what_was_not_played() -> None:
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS, roster=("playback",))
+    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+        agent.publish(speech(1, 500), speech(1, 300, first=8000))
+        await agent.heard(AgentPcm, 2)
+        row = (await agent.cancel(CALL, 1)).rows[0]
+        assert row.verdict == "released"
+        assert row.stopped["played_samples"] == 2 * FRAME
+        assert row.stopped["unplayed_ms"] == 500 - 40 + 300
+        agent.publish(speech(1, 100), speech(2, 100))
+        await agent.heard(AgentPcm, turn=2)
+        assert len([frame for frame in agent.past(AgentPcm) if frame.turn == 1]) == 2
+        assert agent.past(PlaybackFinished) == []
+
+
+async def test_a_starved_voice_goes_on_from_now_and_says_so() -> None:
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS)
+    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+        agent.publish(speech(1, 40))
+        await agent.heard(AgentPcm, 2)
+        clock.set(clock.now() + 500 * MS)
+        agent.publish(speech(1, 40, first=640, last=True))
+        await agent.heard(AgentPcm, 3)
+        await pass_time(agent, clock, 1)
+        clock.set(clock.now() + 20 * MS)
+        assert (await agent.heard(PlaybackFinished)).starved_ms >= 400

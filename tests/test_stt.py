@@ -1,0 +1,203 @@
+"""stt on in-proc sockets: which samples the recogniser is given, and what becomes of its words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import numpy as np
+
+from actors.stt import SttActor
+from bus.runtime import Runtime
+from engines.protocols import EngineError, Hypothesis, Spoken
+from schemas import (
+    CallClosed,
+    CallerPcm,
+    CallOpened,
+    EngineFailed,
+    Event,
+    Final,
+    Partial,
+    SpeechEnded,
+    SpeechStarted,
+)
+from tests.rig import Rig, rig, until
+
+CALL = "C1"
+FRAME = 320
+ONSET = 16_000
+PREROLL = 400 * 16
+HEARS: tuple[type[Event], ...] = (Partial, Final, EngineFailed)
+
+
+class Echo:
+    """A session that understands sample numbers: each sample's value is its number modulo 2**15."""
+
+    def __init__(self, breaks: bool = False) -> None:
+        self._breaks = breaks
+        self._results: asyncio.Queue[Hypothesis | EngineError | None] = asyncio.Queue()
+        self._utterance = self._first = 0
+        self.heard = np.zeros(0, np.int16)
+        self.closed = False
+
+    def begin(self, utterance: int, first: int) -> None:
+        self._utterance, self._first = utterance, first
+        self.heard = np.zeros(0, np.int16)
+
+    def feed(self, pcm: bytes) -> None:
+        self.heard = np.concatenate([self.heard, np.frombuffer(pcm, np.int16)])
+
+    def finish(self) -> None:
+        end = self._first + len(self.heard)
+        text = "silence" if not self.heard.all() else "whole"
+        words = (Spoken(text, self._first, end),)
+        guess = Hypothesis(self._utterance, text, self._first, end, final=True, words=words)
+        self._results.put_nowait(EngineError("decoder died") if self._breaks else guess)
+
+    def partial(self, text: str) -> None:
+        end = self._first + len(self.heard)
+        guess = Hypothesis(self._utterance, text, self._first, end, final=False)
+        self._results.put_nowait(guess)
+
+    async def results(self) -> AsyncGenerator[Hypothesis, None]:
+        while (guess := await self._results.get()) is not None:
+            if isinstance(guess, EngineError):
+                raise guess
+            yield guess
+
+    async def close(self) -> None:
+        self.closed = True
+        self._results.put_nowait(None)
+
+
+class Echoes:
+    """An engine of such sessions; the first `broken` of them die at the end of an utterance."""
+
+    def __init__(self, broken: int = 0) -> None:
+        self._broken = broken
+        self.sessions: list[Echo] = []
+
+    async def load(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def open(self) -> Echo:
+        self.sessions.append(Echo(breaks=len(self.sessions) < self._broken))
+        return self.sessions[-1]
+
+
+def sound(first: int, samples: int = FRAME) -> CallerPcm:
+    numbers = np.arange(first, first + samples) % 32_767 + 1
+    return CallerPcm(call=CALL, first=first, pcm=numbers.astype(np.int16).tobytes())
+
+
+def say(agent: Rig, start: int, end: int, skip: range = range(0)) -> None:
+    """Frames of [start, end); those that begin in `skip` are lost on the way."""
+    agent.publish(*(sound(first) for first in range(start, end, FRAME) if first not in skip))
+
+
+async def taken(stt: Runtime, messages: int) -> None:
+    """Until stt has received that many: media and events are two lanes, in no order."""
+    await until(lambda: stt.link.counts["received"] >= messages)
+
+
+async def fed(engine: Echoes, samples: int) -> None:
+    """Until the newest session was given that many samples."""
+    await until(lambda: bool(engine.sessions) and len(engine.sessions[-1].heard) >= samples)
+
+
+async def test_the_words_before_the_onset_are_fed_too() -> None:
+    engine = Echoes()
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
+        say(agent, 0, ONSET + 3200)
+        await taken(stt, (ONSET + 3200) // FRAME)
+        agent.publish(SpeechStarted(call=CALL, onset=ONSET))
+        await fed(engine, PREROLL + 3200)
+        say(agent, ONSET + 3200, ONSET + 6400)
+        await fed(engine, PREROLL + 6400)
+        agent.publish(SpeechEnded(call=CALL, onset=ONSET, end=ONSET + 6000, voiced=6000))
+        final = await agent.heard(Final)
+        assert (final.text, final.start, final.end) == ("whole", ONSET - PREROLL, ONSET + 6400)
+        assert final.utterance == ONSET
+        assert final.words[0].start == ONSET - PREROLL
+        assert engine.sessions[0].heard.tolist() == [
+            number % 32_767 + 1 for number in range(ONSET - PREROLL, ONSET + 6400)
+        ]
+
+
+async def test_a_call_that_begins_with_speech_has_a_shorter_preroll() -> None:
+    engine = Echoes()
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
+        say(agent, 0, 1600)
+        await taken(stt, 5)
+        agent.publish(SpeechStarted(call=CALL, onset=512))
+        await fed(engine, 1600)
+        agent.publish(SpeechEnded(call=CALL, onset=512, end=1600, voiced=1000))
+        assert (await agent.heard(Final)).start == 0
+
+
+async def test_duplicates_are_dropped_and_holes_filled_so_that_positions_stay_true() -> None:
+    engine = Echoes()
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
+        agent.publish(SpeechStarted(call=CALL, onset=0))
+        await taken(stt, 1)
+        say(agent, 0, 3200, skip=range(640, 1280))
+        agent.publish(sound(2560), sound(3040))
+        await fed(engine, 3360)
+        heard = engine.sessions[0].heard
+        assert heard[640:1280].tolist() == [0] * 640
+        assert heard[1280:].tolist() == list(range(1281, 3361))
+
+
+async def test_partial_words_are_passed_on() -> None:
+    engine = Echoes()
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)):
+        agent.publish(CallOpened(call=CALL, line="test"), SpeechStarted(call=CALL, onset=0))
+        await fed(engine, 0)
+        engine.sessions[0].partial("how la")
+        assert (await agent.heard(Partial)).text == "how la"
+
+
+async def test_an_engine_that_dies_owes_no_words_and_is_replaced() -> None:
+    engine = Echoes(broken=1)
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
+        for number, onset in enumerate((0, 32_000)):
+            say(agent, onset, onset + 1600)
+            await taken(stt, 7 * number + 5)  # five frames, then the begin and the end of speech
+            agent.publish(SpeechStarted(call=CALL, onset=onset))
+            await fed(engine, 1600)
+            agent.publish(SpeechEnded(call=CALL, onset=onset, end=onset + 1600, voiced=1600))
+            await agent.heard(Final, number + 1)
+        empty, whole = agent.past(Final)
+        assert (empty.text, empty.utterance) == ("", 0)
+        assert (whole.text, whole.utterance) == ("whole", 32_000)
+        assert empty.stt_session != whole.stt_session
+        assert engine.sessions[0].closed
+        failed = await agent.heard(EngineFailed)
+        assert (failed.service, failed.error) == ("stt", "decoder died")
+
+
+async def test_speech_without_end_is_cut_and_goes_on_under_its_name() -> None:
+    engine = Echoes()
+    actor = SttActor(engine, max_utterance_s=0.1)
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor) as stt:
+        agent.publish(SpeechStarted(call=CALL, onset=0))
+        await taken(stt, 1)
+        say(agent, 0, 1600 + 320)
+        await taken(stt, 7)
+        agent.publish(SpeechEnded(call=CALL, onset=0, end=1920, voiced=1920))
+        await agent.heard(Final, 2)
+        spans = [(final.start, final.end, final.more) for final in agent.past(Final)]
+        assert spans == [(0, 1600, True), (1600, 1920, False)]
+        assert {final.utterance for final in agent.past(Final)} == {0}
+
+
+async def test_nothing_is_left_of_a_closed_call() -> None:
+    engine = Echoes()
+    actor = SttActor(engine)
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
+        agent.publish(CallOpened(call=CALL, line="test", channels=2))
+        await until(lambda: actor.gauges() == {"open_sessions": 2.0})
+        agent.publish(CallClosed(call=CALL, reason="hangup"))
+        await until(lambda: actor.gauges() == {"open_sessions": 0.0})
+        assert all(session.closed for session in engine.sessions)
