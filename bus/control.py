@@ -62,7 +62,7 @@ class Desk:
         """Raise the fence; True when work of that call and turn, or an earlier one, is going on."""
         with self.guard:
             self.fence.raise_to(call, turn)
-            return any(c == call and t <= turn for c, t in self.busy)
+            return bool(self.busy) and any(c == call and t <= turn for c, t in self.busy)
 
 
 class Control(threading.Thread):

@@ -26,6 +26,8 @@ FRAME = RATE // 100
 FULL_SCALE = 32768.0
 LEAD = RATE // 200
 """The reference is 5 ms early, so that an echo path is never asked to look into the future."""
+FARTHEST = RATE * 4 // 10
+"""Samples (400 ms) the two sides may run apart before they are paired anew."""
 TAIL_FRAMES = 80
 """Frames after the loudspeaker's last sound in which its echo may still be heard: 800 ms."""
 SILENT = 10 ** (-60 / 20)
@@ -72,6 +74,7 @@ class LocalEcho:
         self._reference = Reference()
         self._delay = EchoDelay()
         self._at = 0
+        self._paired = False
         self._shift: float | None = None
         self._jumps = 0
         self._erle_db = 0.0
@@ -95,6 +98,7 @@ class LocalEcho:
     def process(self, near: bytes) -> bytes:
         """The microphone's next 10 ms without the loudspeaker in them."""
         sound = np.frombuffer(near, np.int16) / FULL_SCALE
+        self._pair()
         self._delay.push(sound, self._reference.read(self._at, FRAME))
         far = self._reference.read(self._at - self._shifted() + LEAD, FRAME)
         self._sounding = max(self._sounding - 1, TAIL_FRAMES if np.max(abs(far)) > SILENT else 0)
@@ -104,6 +108,18 @@ class LocalEcho:
         self._at += FRAME
         self._line.append((left, suppressed))
         return _pcm(self._mixed(*self._line.popleft()))
+
+    def _pair(self) -> None:
+        """Which sample was played when which was recorded, roughly: once, and when it is far off.
+
+        Two clocks that differ by 100 ppm need it once an hour.
+        """
+        gap = self._reference.end - self._at
+        if self._reference.end and (not self._paired or abs(gap) > FARTHEST):
+            self._paired = True
+            self._at = self._reference.end - 2 * FRAME
+            self._delay, self._shift = EchoDelay(), None
+            self._relearn()
 
     def _shifted(self) -> float:
         """How late the echo is, in samples; 0 until it is known."""

@@ -21,7 +21,9 @@ from ops.cues import Cue, parse
 from ops.live import Live
 from ops.microphone import Microphone
 from ops.placing import Caller, Clip, Placed, Plan, place, write_report
+from ops.sound_card import PortAudio
 from ops.supervisor import Supervisor
+from ops.talk import Headphones
 from soak import caller_set
 
 console = Console()
@@ -59,8 +61,9 @@ def call(
         float, typer.Option(help="Hang up after this long without news, in s.", min=1)
     ] = 15.0,
     mic: Annotated[
-        bool, typer.Option("--mic", help="Talk yourself, until Ctrl-C; use headphones.")
+        bool, typer.Option("--mic", help="Talk yourself, until Ctrl-C; see also `bargein talk`.")
     ] = False,
+    headphones: Headphones = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Place a real-time call from WAV files and record the agent on the call's clock."""
@@ -69,7 +72,11 @@ def call(
     settings = load()
     if mic is bool(wavs):
         raise BadCall("who is calling? give --wav FILE (repeatable), or --mic")
-    clips = script(wavs or [], at or [])
+    talker = (
+        partial(Microphone, card=PortAudio(), headphones=headphones)
+        if mic
+        else partial(Caller, clips=script(wavs or [], at or []), longest_wait_s=wait)
+    )
     Supervisor(settings.home).require()
     if out is not None:
         _writable(out)
@@ -84,7 +91,7 @@ def call(
                     watch=live.show,
                     header=in_force.header(settings, where),
                 ),
-                Microphone if mic else partial(Caller, clips=clips, longest_wait_s=wait),
+                talker,
             )
         )
     records = write_report(placed)

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from bus.errors import BargeinError
-from ops import bench_commands, call_commands, fleet_commands, trace_commands
+from ops import bench_commands, call_commands, fleet_commands, talk, trace_commands
 
 INTERRUPTED = 130
 
@@ -39,6 +39,7 @@ app = typer.Typer(
 )
 fleet_commands.register(app)
 call_commands.register(app)
+talk.register(app)
 bench_commands.register(app)
 trace_commands.register(app)
 

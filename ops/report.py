@@ -173,14 +173,15 @@ def _words(rows: Sequence[TurnRow]) -> Table:
 def _delays(rows: Sequence[TurnRow]) -> Table:
     parts = (
         "endpoint",
-        "+ token",
-        "+ sentence",
-        "+ speech",
-        "+ frame",
-        "= answer",
+        "token",
+        "sentence",
+        "speech",
+        "frame",
+        "answer",
     )
     table = _table(
-        "Delays in ms (answer: since the caller's last voiced sample; duck, stop: since the onset)",
+        "Delays in ms: answer = endpoint + token + … + frame, since the caller's\n"
+        "last voiced sample; duck and stop: since the onset of the interruption",
         ("turn",),
         (*parts, "duck", "stop"),
     )

@@ -65,9 +65,9 @@ class Speaker:
         return now < self._end
 
     def slice(self, start: int, count: int) -> Samples:
-        """`count` samples from `start` on, for a loudspeaker that plays them now."""
-        self._room(start + count)
-        return self._sound[start : start + count]
+        """`count` samples from `start` on, for a loudspeaker that plays them now (on any thread)."""
+        sound = self._sound[start : start + count]
+        return np.concatenate((sound, np.zeros(count - len(sound), np.int16)))
 
     @property
     def end(self) -> int:

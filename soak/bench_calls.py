@@ -66,11 +66,7 @@ def good(step: dict[str, Any]) -> bool:
 
 def _rows(steps: list[dict[str, Any]]) -> list[Row]:
     row = partial(Row, bench=NAME)
-    carried = 0
-    for step in steps:
-        if not good(step):
-            break
-        carried = step["calls"]
+    carried = max((step["calls"] for step in steps if good(step)), default=0)
     rows = [
         row(
             name="calls without gap or late frame",

@@ -20,7 +20,7 @@ BAR_P99_MS = 10
 SETTINGS: Tables = {
     "turns": {"endpoint_ms": 250},
     "fleet": {"enable_barge_in": False},
-    "responder": {"tokens_per_s": 400.0, "first_token_ms": 20},
+    "responder": {"tokens_per_s": 120.0, "first_token_ms": 20},
 }
 """Half duplex: the caller of the busy call talks on without being answered. A quick responder: more
 cancels in less time."""

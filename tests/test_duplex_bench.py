@@ -17,15 +17,17 @@ from bus.endpoints import Endpoints
 from bus.errors import BargeinError
 from bus.recording import Recorder
 from ops import wav
+from schemas import AgentPcm, Speech
 from soak import caller_set
 from soak.duplex import own, plots, trials
+from soak.duplex.caller import PlacingSpeaker
 from soak.duplex.levels import RATE, Sound
 from soak.duplex.scene import Scene, Turn, turns_of
 from soak.duplex.score import Outcome, score
 from soak.duplex.sounds import prepare
 from soak.duplex.totals import bars, totals
 from soak.duplex.trials import Kind, Trial
-from tests.tape import BASE, ZERO_NS, Tape
+from tests.tape import BASE, CALL, Tape
 
 CALL_S = 12
 START, ONSET, END = 2 * RATE, 5 * RATE, 6 * RATE
@@ -182,15 +184,26 @@ def test_a_resumption_must_be_understood_as_a_whole() -> None:
     assert stage.score().failed == ()
 
 
-def test_turns_are_laid_out_from_the_trace_where_they_sounded() -> None:
-    """Frames heard 7 ms after the trace's times; the second turn was cut."""
+def test_turns_are_laid_out_where_the_line_placed_their_frames() -> None:
+    """The 11th frame came 50 ms late and the 21st never: what was meant moves along with them."""
     tape = Tape()
-    tape.agent(BASE + 1, 1_000, 2_000)
-    agent = np.zeros(4 * RATE)
-    (turn,) = turns_of(tape.finished(), ZERO_NS, agent)
-    assert (turn.start, turn.end) == (RATE, 2 * RATE)
-    assert not turn.finished
-    assert len(turn.would) == RATE
+    said = (voice(1.0) * 32767).astype(np.int16)
+    frames = [said[at : at + 320].tobytes() for at in range(0, RATE, 320)]
+    for number, pcm in enumerate(frames):
+        sent = AgentPcm(call=CALL, turn=BASE, first=number * 320, pcm=pcm, ducked=number > 30)
+        tape.say(number * 20, "playback", sent, lane="media")
+    tape.say(0, "tts", Speech(call=CALL, turn=BASE, pcm=said.tobytes()), lane="media")
+    speaker = PlacingSpeaker(RATE)
+    for number, pcm in enumerate(frames):
+        if number != 20:
+            late = 50 * (number >= 10) - 20 * (number > 20)
+            speaker.play(BASE, pcm, RATE + ms(number * 20 + late))
+    (turn,) = turns_of(tape.finished(), speaker.placed, 4 * RATE)
+    played = speaker.recording(4 * RATE)[turn.start : turn.end] / 32768.0
+    assert (turn.start, turn.end, turn.finished) == (RATE, 2 * RATE + ms(30), False)
+    assert np.array_equal(turn.would[: len(played)], played)
+    assert turn.skipped == 320
+    assert turn.ducked_at == (ms(31 * 20 + 30),)
 
 
 # -- totals -------------------------------------------------------------------------------------------

@@ -221,5 +221,5 @@ def test_tables_print_on_a_terminal() -> None:
     console = Console(file=io.StringIO(), width=140)
     print_tables(console, interrupted_call().finished())
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for expected in ("12345 samples", "8 of 16", "interrupted", "= answer", "14.20"):
+    for expected in ("12345 samples", "8 of 16", "interrupted", "answer", "14.20"):
         assert expected in shown

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from ops import wav
 from ops.line import FRAME_MS, Line
+from ops.speaker import Speaker
 from schemas import Event, TurnEnded
 from soak.duplex.sounds import Prepared
 
@@ -24,6 +25,30 @@ NO_ANSWER_S = 12.0
 MEASURED_S = 2.0
 """After the caller's last sample, the harness must be on time this long."""
 FADE_S = 0.3
+
+
+class Placed(NamedTuple):
+    """A frame as the line played it: the call's sample at which it began."""
+
+    turn: int
+    at: int
+    pcm: bytes
+
+
+class PlacingSpeaker(Speaker):
+    """A line's speaker that remembers where it placed each frame."""
+
+    def __init__(self, rate: int) -> None:
+        super().__init__(rate)
+        self.placed: list[Placed] = []
+
+    def play(self, turn: int, pcm: bytes, now: int) -> bool:
+        taken = super().play(turn, pcm, now)
+        if taken and pcm:
+            self.placed.append(Placed(turn, self.end - len(pcm) // 2, pcm))
+        return taken
+
+
 Phase = Literal["asking", "waiting", "saying", "watching", "over"]
 
 
@@ -32,6 +57,7 @@ class TrialCaller:
 
     def __init__(self, line: Line, prepared: Prepared) -> None:
         self._line, self._prepared = line, prepared
+        line.speaker = self.speaker = PlacingSpeaker(line.rates.agent)
         self.track: list[wav.Samples] = []
         self.spoken_at_s: list[float] = []
         self.timed_out = False

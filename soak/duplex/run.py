@@ -137,7 +137,9 @@ def _made(bench: Bench, called: Called) -> Made:
     trial, caller, placed = called.prepared.trial, called.caller, called.placed
     if caller is None or placed is None:
         return Made(_refused(trial, called.error))
-    scene = load(called.prepared, placed.folder, caller.said_at, caller.late_ms)
+    scene = load(
+        called.prepared, placed.folder, caller.speaker.placed, caller.said_at, caller.late_ms
+    )
     outcome = score(scene)
     if not bench.keep and not outcome.failed:
         shutil.rmtree(placed.folder)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +13,13 @@ from bus.recording import Record, read
 from ops import wav
 from ops.facts import told
 from schemas import AgentPcm, Speech, TurnStarted
+from soak.duplex.caller import Placed
 from soak.duplex.levels import RATE, Sound
 from soak.duplex.sounds import Prepared
 from soak.duplex.trials import Trial
 
-ALIGN_S = 1.5
-ALIGN_MS = 40
+AHEAD = 50
+"""Frames that may have been lost in a row: a second."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,11 @@ class Scene:
         return sound
 
 
-def load(prepared: Prepared, folder: Path, said_at: int, late_ms: float) -> Scene:
-    """From caller.wav, agent.wav, call.json and trace.msgpack."""
+def load(
+    prepared: Prepared, folder: Path, placed: Sequence[Placed], said_at: int, late_ms: float
+) -> Scene:
+    """From caller.wav, agent.wav and trace.msgpack, and from where the line placed each frame."""
     _, records = read(folder / "trace.msgpack")
-    t0_ns = int(json.loads((folder / "call.json").read_text())["t0_ns"])
     agent = wav.read(folder / "agent.wav", RATE) / 32768.0
     spoken = said_at >= 0
     return Scene(
@@ -78,52 +79,63 @@ def load(prepared: Prepared, folder: Path, said_at: int, late_ms: float) -> Scen
         began=said_at,
         onset=said_at + prepared.onset if spoken else -1,
         end=said_at + prepared.end if spoken else -1,
-        turns=turns_of(records, t0_ns, agent),
+        turns=turns_of(records, placed, len(agent)),
         asked={fact.turn: fact.text for _, fact in told(records, TurnStarted) if fact.turn},
         late_ms=late_ms,
     )
 
 
-def turns_of(records: Sequence[Record], t0_ns: int, agent: Sound) -> list[Turn]:
-    """Every turn of which a frame left, as it lies in the recording."""
-    frames: dict[int, list[tuple[int, AgentPcm]]] = {}
-    for ns, frame in told(records, AgentPcm):
-        if frame.samples or frame.last:
-            frames.setdefault(frame.turn, []).append(((ns - t0_ns) * RATE // 10**9, frame))
-    return [_turn(records, number, sent, agent) for number, sent in sorted(frames.items())]
+def turns_of(records: Sequence[Record], placed: Sequence[Placed], length: int) -> list[Turn]:
+    """Every turn of which a frame was played, as it lies in a recording of `length` samples."""
+    sent: dict[int, list[AgentPcm]] = {}
+    for _, frame in told(records, AgentPcm):
+        sent.setdefault(frame.turn, []).append(frame)
+    return [
+        _turn(records, frames, [one for one in placed if one.turn == number], length)
+        for number, frames in sorted(sent.items())
+        if any(one.turn == number for one in placed)
+    ]
 
 
 def _turn(
-    records: Sequence[Record], number: int, sent: list[tuple[int, AgentPcm]], agent: Sound
+    records: Sequence[Record], sent: Sequence[AgentPcm], placed: Sequence[Placed], length: int
 ) -> Turn:
-    """Lay the frames out as the line does: when they come, or right behind the one before."""
+    """Lay out what was meant where each frame was placed; frames of which no trace is found are none."""
+    number, start = placed[0].turn, placed[0].at
     full = _speech(records, number)
-    start = end = max(0, sent[0][0])
+    would = np.zeros(placed[-1].at - start + len(placed[-1].pcm) // 2)
     position = skipped = 0
     ducked_at: list[int] = []
-    ducked = False
-    track, would = [np.zeros(0)], [np.zeros(0)]
-    for at, frame in sent:
-        hole = max(0, at - end)
-        meant = full[frame.first : frame.first + frame.samples]
-        pcm = np.frombuffer(frame.pcm, "<i2") / 32768.0
-        track += [np.zeros(hole), pcm]
-        would += [np.zeros(hole), np.pad(meant, (0, frame.samples - len(meant)))]
+    for frame, one in _matched(sent, placed):
+        at = one.at - start
+        meant = full[frame.first : frame.end]
+        would[at : at + len(meant)] = meant
         skipped += abs(frame.first - position)
-        if frame.ducked and not ducked:
-            ducked_at.append(end + hole - start)
-        ducked = frame.ducked
-        position, end = frame.first + frame.samples, end + hole + frame.samples
-    shift = _shift(agent, np.concatenate(track), start)
+        position = frame.end
+        if frame.ducked:
+            ducked_at.append(at)
     return Turn(
         number,
-        start + shift,
-        min(end + shift, len(agent)),
-        np.concatenate([*would, full[position:]]),
+        start,
+        min(start + len(would), length),
+        np.concatenate([would, full[position:]]),
         skipped,
-        any(frame.last for _, frame in sent),
-        tuple(ducked_at),
+        any(frame.last for frame in sent),
+        tuple(ducked_at[:1]),
     )
+
+
+def _matched(
+    sent: Sequence[AgentPcm], placed: Sequence[Placed]
+) -> Iterator[tuple[AgentPcm, Placed]]:
+    """Each placed frame with the one of the trace that has its sound; both are in order."""
+    done = 0
+    for one in placed:
+        for index in range(done, min(done + AHEAD, len(sent))):
+            if sent[index].pcm == one.pcm:
+                yield sent[index], one
+                done = index + 1
+                break
 
 
 def _speech(records: Sequence[Record], number: int) -> Sound:
@@ -137,15 +149,3 @@ def _speech(records: Sequence[Record], number: int) -> Sound:
     if made[0].rate == RATE:
         return full
     return np.asarray(soxr.resample(full, made[0].rate, RATE, quality="HQ"))
-
-
-def _shift(agent: Sound, track: Sound, start: int) -> int:
-    """How many samples later than by the trace's times it sounded: where both agree best."""
-    reach = ALIGN_MS * RATE // 1000
-    piece = track[: int(ALIGN_S * RATE)]
-    around = np.pad(agent, reach)[start : start + len(piece) + 2 * reach]
-    if len(around) < len(piece) + 2 * reach or not np.any(piece):
-        return 0
-    size = 1 << int(np.ceil(np.log2(len(around) + len(piece))))
-    match = np.fft.irfft(np.fft.rfft(around, size) * np.conj(np.fft.rfft(piece, size)), size)
-    return int(np.argmax(match[: 2 * reach + 1])) - reach
