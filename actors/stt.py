@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ from schemas import (
 
 log = structlog.get_logger()
 SAMPLES_PER_MS = 16
+REOPEN_EVERY_S = 0.5
 RING_MS = 3000
 """Sound kept before an onset: more than the pre-roll, since the onset is reported late."""
 
@@ -151,7 +153,13 @@ class SttActor:
         ear.begun.clear()
         ear.current = None
         await ear.session.close()
-        ear.session, ear.stt_session = await self._engine.open(), str(ULID())
+        while True:
+            try:
+                ear.session, ear.stt_session = await self._engine.open(), str(ULID())
+                return
+            except EngineError as error:
+                log.error("recogniser can't be opened; trying again", call_id=call, why=str(error))
+                await asyncio.sleep(REOPEN_EVERY_S)
 
     async def _hang_up(self, call: str) -> None:
         for key in [key for key in self._ears if key[0] == call]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.duplex import Duplex
-from actors.evidence import Evidence
+from actors.evidence import Evidence, is_backchannel
 from actors.turn_state import (
     AgentTurn,
     Effect,
@@ -195,7 +195,7 @@ class Conversation:
         if turn.voice.played_s == 0 and not turn.speaking:
             if carry:
                 self._carried = f"{self._carried} {turn.asked}".strip()
-            turn.cancelled = "superseded"
+                turn.cancelled = "superseded"
             self._end_turn(turn)
         else:
             self._deadlines["heard"] = at_ns + HEARD_WAIT_MS * MS
@@ -238,7 +238,12 @@ class Conversation:
             if self._turn.cancelled is None:
                 return  # said over the agent and not meant: a backchannel
             self._end_turn(self._turn)
-        words = [u.words for u in utterances if u.words]
+        # A backchannel over an answer's last words is no question, though the answer has ended.
+        words = [
+            u.words
+            for u in utterances
+            if u.words and not (u.over_agent and is_backchannel(u.words))
+        ]
         asked = " ".join([self._carried, *words]).strip()
         self._carried = ""
         if asked:

@@ -144,6 +144,24 @@ SCENES: dict[str, tuple[Steps, int, list[str]]] = {
         1500,
         [*ASKED, "stop 1", "interrupted 1: it is"],
     ),
+    "an operator cancels while the agent thinks": (
+        [*QUESTION, (900, CancelCall(call=CALL))],
+        5000,
+        [*ASKED, "stop 1", "interrupted 1: "],
+    ),
+    "a backchannel over the last words is no question": (
+        [
+            *SPEAKING,
+            (1300, on(1300)),
+            (1400, finished(1)),
+            (1500, line_played(1, 500, ended=True)),
+            (1550, goes(1300, 250)),
+            (1800, ends(1300, 250)),
+            (1850, fin(1300, "okay")),
+        ],
+        5000,
+        [*ASKED, "completed 1: it is ten past two"],
+    ),
     "no sound of an answer": (QUESTION, 10_850, [*ASKED, "stop 1", "failed 1: "]),
     "the line reports, so that a long answer is not given up": (
         [*SPEAKING, (9000, line_played(1, 160)), (18_000, line_played(1, 170))],
