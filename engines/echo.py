@@ -52,7 +52,7 @@ class Tuning:
     sure_ms: int = 30
     window_ms: int = 50
     hold_ms: int = 350
-    late_ms: int = 30
+    late_ms: int = 50
     settle_ms: int = 8000
 
 
@@ -146,14 +146,14 @@ class LocalEcho:
         """Nothing is taken from the caller while the agent is silent, or when he stands out."""
         if not self._sounding:
             return True
-        if self._delay.line.doubtful:
+        if self._delay.line.doubtful(self._at):
             return False
         return self._held > 0 or (self._expected.known and not self._expected.audible)
 
     def _trusted(self) -> bool:
         """Whether WebRTC has had the time to learn the echo path as well."""
         settled = self._expected.frames * 10 >= self._tuning.settle_ms
-        return settled and not self._delay.line.doubtful
+        return settled and not self._delay.line.doubtful(self._at)
 
     def _mixed(self, left: Floats, suppressed: Floats) -> Floats:
         """From one to the other within a frame."""

@@ -22,15 +22,19 @@ LONGEST = RATE // 2
 EVERY = RATE // 10
 """An estimate each 100 ms."""
 SIZE = 1 << (WINDOW + LONGEST).bit_length()
-QUIET = 10 ** (-60 / 20)
-"""RMS of a window in which nothing was played (±1 is full scale)."""
+LOUD = 10 ** (-55 / 20)
+"""RMS (±1 is full scale) of 10 ms in which something was played."""
+COVERED = 0.3
+"""How much of a window must be loud; the edge of a word alone correlates with anything."""
 BAND_HZ = (150.0, 7000.0)
-SHARP = 7.0
+SHARP = 11.0
 """How many standard deviations the peak must rise above the rest of the correlation."""
 NEAR_ENOUGH = 32.0
 """Samples (2 ms) between an estimate and the line that still confirm the line."""
 AGREE = 3
 """Estimates in a row that must agree with each other to begin a new line."""
+DOUBT = WINDOW // 2 + 3 * EVERY
+"""Samples after which an estimate that nothing confirmed is forgotten: 300 ms after it was made."""
 MEMORY = 120
 """Estimates the line is drawn through: 12 s of speech."""
 FASTEST = 3e-4
@@ -54,7 +58,7 @@ def correlate(near: Floats, far: Floats) -> float | None:
 
     `far` ends with `near` and is LONGEST samples longer.
     """
-    one, two = np.fft.rfft(near, SIZE), np.fft.rfft(far, SIZE)
+    one, two = np.fft.rfft(near * _TAPER, SIZE), np.fft.rfft(far, SIZE)
     cross = one * np.conj(two)
     phase = np.where(_IN_BAND, cross / (np.abs(cross) + 1e-12), 0)
     lags = np.fft.irfft(phase, SIZE)
@@ -66,6 +70,8 @@ def correlate(near: Floats, far: Floats) -> float | None:
     return peak - EARLIEST + _summit(span[peak - 1 : peak + 2])
 
 
+_TAPER = np.hanning(WINDOW)
+"""Without it the ends of the two windows, cut at the same time, correlate at no delay."""
 _IN_BAND = (
     np.abs(np.fft.rfftfreq(SIZE, 1 / RATE) - sum(BAND_HZ) / 2) < (BAND_HZ[1] - BAND_HZ[0]) / 2
 )
@@ -91,10 +97,9 @@ class DelayLine:
         """Whether there is a line."""
         return bool(self._seen)
 
-    @property
-    def doubtful(self) -> bool:
-        """Whether the last estimate was off the line: a jump has perhaps begun."""
-        return bool(self._others)
+    def doubtful(self, sample: int) -> bool:
+        """Whether an estimate of the last moment was off the line: a jump has perhaps begun."""
+        return bool(self._others) and sample - self._others[-1].at < DOUBT
 
     def at(self, sample: int) -> float:
         """The delay, in samples, at a sample of the microphone."""
@@ -129,7 +134,8 @@ class DelayLine:
         self._origin = int(np.mean(ats))
         ats -= self._origin
         if np.ptp(ats) >= STEADY_S * RATE:
-            slope = float(np.dot(ats, delays) / np.dot(ats, ats))
+            off = delays - np.mean(delays)
+            slope = float(np.dot(ats, off) / np.dot(ats, ats))
             self.drift = float(np.clip(slope, -FASTEST, FASTEST))
         self._level = float(np.median(delays - self.drift * ats))
 
@@ -154,8 +160,16 @@ class EchoDelay:
             self._estimate()
 
     def _estimate(self) -> None:
-        if np.sqrt(np.mean(self._far[-WINDOW:] ** 2)) < QUIET:
+        if not _played(self._far):
             return
         lag = correlate(self._near, self._far)
-        if lag is not None:
+        if lag is None:
+            return
+        begin = max(0, LONGEST - max(0, round(lag)))
+        if _played(self._far[begin : begin + WINDOW]):
             self.line.take(Seen(self._at - WINDOW // 2, lag))
+
+
+def _played(sound: Floats) -> bool:
+    frames = sound.reshape(-1, RATE // 100)
+    return float(np.mean(np.mean(frames**2, axis=1) > LOUD**2)) >= COVERED

@@ -49,7 +49,7 @@ class KalmanEcho:
         self._take(far)
         echo = np.fft.irfft(np.einsum("pk,pk->k", self._far, self._path), SIZE)[FRAME:]
         left = near - echo
-        self._learn(np.fft.rfft(left, SIZE) * self._late())
+        self._learn(np.fft.rfft(left, SIZE) * _HALF)
         return left, echo
 
     def _take(self, far: Floats) -> None:
@@ -58,11 +58,6 @@ class KalmanEcho:
         self._far[0] = np.fft.rfft(np.concatenate((self._last, far)))
         self._far_power[0] = np.abs(self._far[0]) ** 2
         self._last = far
-
-    @staticmethod
-    def _late() -> Spectra:
-        """The spectrum's phase for a frame that stands in the second half of the transform."""
-        return _HALF
 
     def _learn(self, error: Spectra) -> None:
         power = np.abs(error) ** 2
@@ -78,3 +73,4 @@ class KalmanEcho:
 
 
 _HALF = np.asarray(np.exp(-1j * np.pi * np.arange(FRAME + 1)))
+"""Puts a frame into the second half of the transform, where the echo it is compared with stands."""

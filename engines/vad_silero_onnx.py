@@ -85,7 +85,7 @@ class Batch:
             some = asked[first : first + LARGEST_BATCH]
             try:
                 self._run(some)
-            except Exception as error:  # each asker gets it; none waits for ever
+            except Exception as error:  # noqa: BLE001 - each asker gets it; none waits for ever
                 for one in some:
                     if not one.answer.done():
                         one.answer.set_exception(error)

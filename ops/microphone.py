@@ -52,7 +52,7 @@ class Microphone:
     in the order in which the card asked.
     """
 
-    def __init__(self, line: Line, card: SoundCard | None = None, headphones: bool = False) -> None:
+    def __init__(self, line: Line, card: SoundCard, headphones: bool = False) -> None:
         """`headphones`: nothing the agent says reaches the microphone. Raises NoSoundCard."""
         if line.rates.caller != RATE:
             raise ValueError(f"a microphone is opened at {RATE} Hz, not {line.rates.caller}")

@@ -83,7 +83,7 @@ def after(view: View, event: Event) -> View:
 def _ended(view: View, event: TurnEnded) -> View:
     """What was heard stays; the rest of the answer was never said."""
     cut = event.outcome == "interrupted"
-    heard = event.heard + (" — (you interrupted)" if cut else "")
+    heard = f"{event.heard} — (you interrupted)" if cut and event.heard else event.heard
     if event.outcome == "failed":
         heard = f"{event.heard} (failed: {event.detail})".strip()
     view = _said(view, "agent", heard)

@@ -61,10 +61,17 @@ def run(tell: Tell, tiny: bool) -> Result:
         ):
             for variant in variants[:1] if tiny else variants:
                 count = 2 if tiny else WEDGES if variant.stop else CANCELS
-                figures = list(_cancels(settings.home, variant, count, tell))
-                rows += _rows(variant, figures)
-                detail[variant.name] = [msgspec.to_builtins(one) for one in figures]
+                result = measured(settings.home, variant, count, tell)
+                rows += result.rows
+                detail |= result.detail
     return Result(bench=NAME, rows=tuple(rows), detail=detail)
+
+
+def measured(home: Path, variant: Variant, count: int, tell: Tell) -> Result:
+    """`count` cancels of one variant against the fleet that runs in `home`."""
+    figures = list(_cancels(home, variant, count, tell))
+    detail: dict[str, object] = {variant.name: [msgspec.to_builtins(one) for one in figures]}
+    return Result(bench=NAME, rows=tuple(_rows(variant, figures)), detail=detail)
 
 
 def _cancels(home: Path, variant: Variant, count: int, tell: Tell) -> Iterator[Figures]:

@@ -19,7 +19,6 @@ ALONE = {
     "fan-out": bench_fanout.run,
     "one-way": bench_oneway.run,
     "calls": bench_calls.run,
-    "stale": bench_stale.run,
 }
 
 
@@ -32,22 +31,27 @@ def test_each_bench_measures(name: str) -> None:
     judge(result)
 
 
+def silent(text: str) -> None:
+    """Nobody looks."""
+
+
 def judge(result: Result) -> None:
     """It has figures, and a bar."""
     assert all(math.isfinite(row.value) for row in result.rows)
     assert any(row.bar is not None for row in result.rows)
 
 
-def test_the_fleet_is_measured_idle_and_under_load() -> None:
-    """Both in one fleet: half of the time is its start."""
-    tables = with_responder(bench_load.SETTINGS)
-    with scratch(tables) as settings, fleet(settings) as supervisor:
+def test_a_fleet_is_measured_idle_under_load_and_interrupted() -> None:
+    """Three benches on one fleet: most of the time is its start."""
+    tables, variant = with_responder(bench_load.SETTINGS), {"BENCH_VARIANT": "clean"}
+    with scratch(tables) as settings, fleet(settings, variant, "soak.bench_actor") as supervisor:
         judge(bench_idle.measured(supervisor, 0.2))
-        judge(bench_load.measured(settings.home, 2, lambda text: None))
+        judge(bench_load.measured(settings.home, 2, silent))
+        judge(bench_stale.measured(settings.home, bench_stale.Variant("clean"), 2, silent))
 
 
 def test_all_benches_are_listed() -> None:
-    fleets = {"idle": bench_idle.run, "fenced under load": bench_load.run}
+    fleets = {"idle": bench_idle.run, "fenced under load": bench_load.run, "stale": bench_stale.run}
     assert {**ALONE, **fleets} == bench.BENCHES
 
 

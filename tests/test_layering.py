@@ -36,6 +36,7 @@ PURE = {
     "ops/wedge.py",
     "ops/cues.py",
     "engines/narration.py",
+    *(f"engines/echo_{name}.py" for name in ("delay", "expected", "kalman", "reference")),
 }
 """Rules: no socket, no event loop, no thread, no clock of their own."""
 IMPURE = {"zmq", "asyncio", "threading", "socket", "time", "subprocess"}
@@ -51,6 +52,8 @@ MODEL_LIBRARIES = {
     "silero_vad": {"engines/vad_silero_onnx.py"},
     "onnxruntime": {"engines/vad_silero_onnx.py"},
     "espeakng_loader": {"engines/tts_espeak.py"},
+    "pywebrtc_audio": {"engines/echo_webrtc.py"},
+    "sounddevice": {"ops/sound_card.py"},
 }
 """Library → the only files that may import it. torch: none, the core runs without it."""
 SIGNAL_LIBRARIES = {"samplerate", "soxr", "numpy"}
