@@ -7,6 +7,7 @@ for media, for the event loop, or for an engine that lets go of the GIL now and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import threading
@@ -43,6 +44,7 @@ log = structlog.get_logger()
 Answer = Callable[[Event], Coroutine[Any, Any, Event | None]]
 MANAGER = "turn_manager"
 HELLO_EVERY_MS = 500
+HURRY = -10
 DOOR_HWM = 10_000
 DOOR_LIMIT = 1_048_576
 
@@ -136,6 +138,7 @@ class Control(threading.Thread):
         self._wake.close()
 
     def run(self) -> None:
+        _hurry()
         poller = zmq.Poller()
         for socket in (self._cancel, self._woken, self._door, self._manager):
             poller.register(socket, zmq.POLLIN)
@@ -308,3 +311,9 @@ class Control(threading.Thread):
             send(self._door, [*back, *frames])
         except (zmq.Again, zmq.ZMQError) as error:
             log.warning("asker is gone", why=str(error))
+
+
+def _hurry() -> None:
+    """Ask that this thread be scheduled before ordinary work; only the privileged may (CAP_SYS_NICE)."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), HURRY)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import os
 import signal
 import socket
 import sys
@@ -170,12 +171,17 @@ def read(stream: BinaryIO) -> Iterator[Order]:
         yield ORDERS.decode(body)
 
 
+NICE = 10
+"""Decoding is the one thing here that fills a core; a CANCEL or a frame of sound goes first."""
+
+
 def main() -> None:
     """Load the model, report ready, serve until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.nice(NICE)
     listener = Listener(_load(), int(sys.argv[1]) * SAMPLES_PER_MS)
     with socket.socket(fileno=0) as line, line.makefile("rb") as stream:
         try:

@@ -60,7 +60,7 @@ class Microphone:
         self._loop = asyncio.get_running_loop()
         self._blocks: asyncio.Queue[Block | None] = asyncio.Queue()
         self._echo = None if headphones else _canceller()
-        self._reference = _Played(line.rates.agent)
+        self._reference = Played(line.rates.agent)
         self._place: int | None = None
         self.meters = Meters()
         self.track: list[Samples] = []
@@ -124,7 +124,7 @@ class Microphone:
         return clean
 
 
-class _Played:
+class Played:
     """What was played goes in at the agent's rate and comes out at the microphone's."""
 
     def __init__(self, rate: int) -> None:

@@ -18,7 +18,7 @@ from bus.wiretap import Heard
 from engines.protocols import EchoFigures
 from ops.cli import app
 from ops.line import Line
-from ops.microphone import Meters, Microphone
+from ops.microphone import Meters, Microphone, Played
 from ops.placing import Plan, write_report
 from ops.sound_card import SoundCard
 from ops.talk import Screen, converse
@@ -129,6 +129,17 @@ def test_meters_show_both_directions_and_the_echo() -> None:
     )
     assert (you.count("█"), agent.count("█")) == (12, 24)
     assert "120 ms late, 21 dB off" in below
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000])
+def test_the_reference_is_brought_to_the_microphones_rate(rate: int) -> None:
+    played, time = Played(rate), np.arange(rate) / rate
+    sound = np.asarray(np.sin(2 * np.pi * 500 * time) * 10_000, np.int16)
+    blocks = sound.reshape(50, -1)
+    out = np.frombuffer(b"".join(played.push(block.tobytes()) for block in blocks), np.int16)
+    assert len(out) == pytest.approx(16_000, abs=100)
+    loudest = np.argmax(np.abs(np.fft.rfft(out[-8_000:])))
+    assert loudest * 2 == pytest.approx(500, abs=4)
 
 
 @pytest.mark.parametrize("words", [["talk"], ["call", "--mic"]])
