@@ -159,6 +159,7 @@ class Control(threading.Thread):
         """One message of each socket that has any, CANCEL first.
 
         To find a socket empty costs 15 µs (cold), which seven actors on two cores feel; poll is free.
+        At the door acks come in bursts: there the emptiness is paid for by the polls saved.
         """
         if self._cancel in ready:
             for frames in receive(self._cancel, 1):
@@ -168,7 +169,7 @@ class Control(threading.Thread):
                 while self._orders:
                     self._obeyed(self._orders.popleft())
         if self._door in ready:
-            for frames in receive(self._door, 1):
+            for frames in receive(self._door, 8):
                 self._knock(frames)
         if self._manager in ready:
             for frames in receive(self._manager, 1):
