@@ -9,8 +9,8 @@ and SIGTERM are ignored, so that a Ctrl-C in the terminal leaves the parent its 
 from __future__ import annotations
 
 import ctypes
-import re
 import os
+import re
 import signal
 import socket
 import sys
