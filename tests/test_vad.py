@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import sys
 import wave
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,7 @@ CLIPS = (
 WINDOW_BYTES = 1024
 SECOND = bytes(32_000)
 
-needs_onnx = pytest.mark.skipif(
-    not (find_spec("onnxruntime") and find_spec("silero_vad")),
-    reason="the optional onnxruntime and silero-vad are not installed",
-)
-ENGINES = [PysileroVad, pytest.param(SileroOnnxVad, marks=needs_onnx)]
+ENGINES = [PysileroVad, SileroOnnxVad]
 
 
 def _clip(name: str) -> bytes:
@@ -88,7 +83,6 @@ def test_sessions_do_not_hear_each_other(vad: Vad) -> None:
     assert mixed == alone
 
 
-@needs_onnx
 def test_both_engines_agree() -> None:
     ggml, onnx = PysileroVad(), SileroOnnxVad()
     ggml.load()
@@ -99,14 +93,12 @@ def test_both_engines_agree() -> None:
     assert np.mean((one > 0.5) == (other > 0.5)) > 0.98
 
 
-@needs_onnx
 def test_the_wheel_with_the_model_is_found_but_not_imported() -> None:
     before = set(sys.modules)
     assert installed_model().is_file()
     assert not {"silero_vad", "torch"} & (set(sys.modules) - before)
 
 
-@needs_onnx
 def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="name an existing"):
         SileroOnnxVad(tmp_path / "none.onnx").load()
