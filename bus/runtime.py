@@ -223,17 +223,18 @@ class Runtime:
 
     async def _react(self, event: Event, stamp: Stamp, notes: Stopped) -> None:
         with self.desk.guard:
-            if not self.desk.fence.passes(event):  # cancelled while it waited its turn
+            # cancelled, or its call closed, while it waited its turn
+            if event.call in self._closed or not self.desk.fence.passes(event):
                 self.link.counts["stale"] += 1
                 return
         emit = Emit(self, event, stamp, notes)
         if type(event) in self._react_to:
             await self.actor.react(event, emit)
         if isinstance(event, CallClosed) and event.call:
+            self._closed[event.call] = None  # at once: what waits behind it must open nothing anew
             self._spawn(self._forget(event.call))
 
     async def _forget(self, call: str) -> None:
-        self._closed[call] = None
         while len(self._closed) > CLOSED_CALLS:
             self._closed.popitem(last=False)
         if (work := self._works.get(call)) is not None:
