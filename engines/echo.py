@@ -48,11 +48,11 @@ class Tuning:
     """
 
     path_ms: int = 200
-    margin_db: float = 10.0
-    sure_ms: int = 30
-    window_ms: int = 50
+    margin_db: float = 12.0
+    sure_ms: int = 50
+    window_ms: int = 80
     hold_ms: int = 350
-    late_ms: int = 50
+    late_ms: int = 70
     settle_ms: int = 8000
 
 
