@@ -137,6 +137,7 @@ class TurnManager:
             runtime.desk,
             publish=runtime.link.publish,
             budget=Budget(cancel.resend_ms, cancel.stuck_ms, cancel.release_ms),
+            expect=runtime.control.expect,
         )
 
     async def load(self) -> None:

@@ -90,21 +90,35 @@ class ReplayClock:
                 future.set_result(None)
 
 
-async def happens(fact: asyncio.Future[None], clock: Clock, deadline_ns: int) -> bool:
-    """Whether `fact` came true before `deadline_ns` of `clock`. No task is made: it is on CANCEL's way."""
-    if fact.done():
-        return True
-    woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+class Fact:
+    """Something that comes true once. From there to its waiter it takes one pass of the loop, no task:
 
-    def wake(*_: object) -> None:
-        if not woken.done():
-            woken.set_result(None)
+    the fences of a CANCEL are waited for this way (each pass more was 30 µs).
+    """
 
-    alarm = clock.call_at(deadline_ns, wake)
-    fact.add_done_callback(wake)
-    try:
-        await woken
-    finally:
-        alarm.cancel()
-        fact.remove_done_callback(wake)
-    return fact.done()
+    __slots__ = ("_waiter", "true")
+
+    def __init__(self) -> None:
+        self.true = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def come_true(self) -> None:
+        """Wake who waits; again changes nothing."""
+        self.true = True
+        self._wake()
+
+    async def by(self, deadline_ns: int, clock: Clock) -> bool:
+        """Whether it came true before `deadline_ns` of `clock`; one waiter at a time."""
+        if not self.true:
+            self._waiter = asyncio.get_running_loop().create_future()
+            alarm = clock.call_at(deadline_ns, self._wake)
+            try:
+                await self._waiter
+            finally:
+                alarm.cancel()
+                self._waiter = None
+        return self.true
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

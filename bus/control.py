@@ -1,13 +1,13 @@
 """The control lane of one actor: CANCEL and questions come in, acknowledgements and answers go out.
 
-A thread of its own with plain blocking sockets, polled CANCEL first, so that a fence never waits
-for media, for the event loop, or for an engine that lets go of the GIL now and then.
+Two threads with plain blocking sockets, so that a fence never waits for media, for the event loop, or
+for an engine that lets go of the GIL now and then: bus/fence_lane.py for the broadcast, this one
+for the door and for what goes to turn_manager.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import threading
@@ -20,13 +20,15 @@ import structlog
 import zmq
 
 from bus.clock import Clock
+from bus.desk import Desk
 from bus.endpoints import Endpoints, claim
 from bus.errors import WireError
-from bus.fence import Fence
+from bus.fence_lane import FenceLane, fenced
 from bus.logs import Seldom
+from bus.priority import hurry
 from bus.sockets import Frames, make, receive, send
 from bus.stamps import Stamper
-from bus.wire import pack, prefix, topic_of, unpack
+from bus.wire import pack, topic_of, unpack
 from schemas import (
     Acked,
     AskHealth,
@@ -36,7 +38,6 @@ from schemas import (
     Health,
     Hello,
     Refused,
-    RollCall,
     Welcome,
 )
 
@@ -44,27 +45,8 @@ log = structlog.get_logger()
 Answer = Callable[[Event], Coroutine[Any, Any, Event | None]]
 MANAGER = "turn_manager"
 HELLO_EVERY_MS = 500
-HURRY = -10
 DOOR_HWM = 10_000
 DOOR_LIMIT = 1_048_576
-
-
-class Desk:
-    """What the control thread needs to know of the actor, and may touch: all of it under `guard`."""
-
-    def __init__(self) -> None:
-        self.guard = threading.Lock()
-        self.fence = Fence()
-        self.busy: set[tuple[str, int]] = set()
-        self.ready = False
-        self.state = "starting"
-        self.detail = ""
-
-    def raise_fence(self, call: str, turn: int) -> bool:
-        """Raise the fence; True when work of that call and turn, or an earlier one, is going on."""
-        with self.guard:
-            self.fence.raise_to(call, turn)
-            return bool(self.busy) and any(c == call and t <= turn for c, t in self.busy)
 
 
 class Control(threading.Thread):
@@ -86,11 +68,12 @@ class Control(threading.Thread):
         self.actor, self.inc = stamper.source, stamper.inc
         self.welcomed = asyncio.Event()
         self.calls: tuple[CallOpened, ...] = ()
-        self.counts = {"malformed": 0}
+        self._malformed = 0
         self._clock, self._desk = clock, desk
         self._stamper = Stamper(stamper.source, stamper.inc)
         self._release, self._answer, self._acked = release, answer, acked
         self._acks: deque[Acked] = deque()
+        self._expected: dict[str, int] = {}
         self._loop = asyncio.get_running_loop()
         self._asked_ns = 0
         self._numbers = itertools.count(1)
@@ -98,7 +81,17 @@ class Control(threading.Thread):
         self._stopping = False
         self._refused = Seldom("control frame refused")
         self._answering: set[asyncio.Task[None]] = set()
+        self._posting = threading.Lock()
         self._open(context, where)
+        self.lane = FenceLane(
+            context,
+            where,
+            self._stamper,
+            clock,
+            desk,
+            lambda cancel, began_ns: self._call_release(cancel, began_ns),
+            lambda: self.post(self._hello),
+        )
 
     def _open(self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoints) -> None:
         wake = f"inproc://wake-{id(self)}"
@@ -106,8 +99,6 @@ class Control(threading.Thread):
         self._woken.bind(wake)
         self._wake = make(context, zmq.PUSH)
         self._wake.connect(wake)
-        self._cancel = make(context, zmq.SUB)
-        self._cancel.connect(where["cancel"])
         self._door = make(context, zmq.ROUTER, DOOR_HWM, DOOR_LIMIT)
         self._door.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self._lock = claim(where, f"door.{self.actor}")
@@ -115,13 +106,22 @@ class Control(threading.Thread):
         self._manager = make(context, zmq.DEALER, DOOR_HWM)
         self._manager.setsockopt(zmq.ROUTING_ID, self.actor.encode())
         self._manager.connect(where[f"door.{MANAGER}"])
-        self._cancel.subscribe(prefix(Cancel))
-        self._cancel.subscribe(prefix(RollCall, self.actor))
+
+    def start(self) -> None:
+        """Both threads."""
+        super().start()
+        self.lane.start()
+
+    @property
+    def malformed(self) -> int:
+        """How many frames of both threads were refused."""
+        return self._malformed + self.lane.malformed
 
     def post(self, order: Callable[[], None]) -> None:
-        """Have the thread do something with its sockets; called on the loop."""
-        self._orders.append(order)
-        self._wake.send(b"", zmq.DONTWAIT)
+        """Have the thread do something with its sockets; called on any thread."""
+        with self._posting:
+            self._orders.append(order)
+            self._wake.send(b"", zmq.DONTWAIT)
 
     def acknowledge(self, ack: Acked) -> None:
         """Send an acknowledgement; called on the loop."""
@@ -133,14 +133,15 @@ class Control(threading.Thread):
         def last_order() -> None:
             self._stopping = True
 
+        await asyncio.get_running_loop().run_in_executor(None, self.lane.end)
         self.post(last_order)
         await asyncio.get_running_loop().run_in_executor(None, self.join)
         self._wake.close()
 
     def run(self) -> None:
-        _hurry()
+        hurry()
         poller = zmq.Poller()
-        for socket in (self._cancel, self._woken, self._door, self._manager):
+        for socket in (self._woken, self._door, self._manager):
             poller.register(socket, zmq.POLLIN)
         try:
             while not self._stopping:
@@ -150,20 +151,17 @@ class Control(threading.Thread):
                     self._hello()
                 self._serve({socket for socket, _ in ready})
         finally:
-            for socket in (self._cancel, self._woken, self._door, self._manager):
+            for socket in (self._woken, self._door, self._manager):
                 socket.close()
             if self._lock is not None:
                 self._lock.close()
 
     def _serve(self, ready: set[object]) -> None:
-        """One message of each socket that has any, CANCEL first.
+        """One message of each socket that has any.
 
         To find a socket empty costs 15 µs (cold), which seven actors on two cores feel; poll is free.
         At the door acks come in bursts: there the emptiness is paid for by the polls saved.
         """
-        if self._cancel in ready:
-            for frames in receive(self._cancel, 1):
-                self._take(frames, self._obey)
         if self._woken in ready:
             for _ in receive(self._woken, 1):
                 while self._orders:
@@ -185,16 +183,10 @@ class Control(threading.Thread):
         try:
             event, _ = unpack(frames)
         except WireError as error:
-            self.counts["malformed"] += 1
+            self._malformed += 1
             self._refused.warn(why=str(error))
             return
         then(event)
-
-    def _obey(self, event: Event) -> None:
-        if isinstance(event, RollCall):
-            self._hello()
-        elif isinstance(event, Cancel):
-            self._fence(event)
 
     def _hello(self) -> None:
         """Introduce ourselves, with the fences we know; repeated until there is a welcome."""
@@ -203,29 +195,23 @@ class Control(threading.Thread):
         self._tell_manager(Hello(actor=self.actor, inc=self.inc, pid=os.getpid(), fences=fences))
 
     def _fence(self, cancel: Cancel) -> None:
+        """The broadcast was not heard: CANCEL came to the door."""
         began = self._clock.now()
         busy = self._desk.raise_fence(cancel.call, cancel.turn)
-        took = (self._clock.now() - began) / 1000
-        ack = Acked(
-            call=cancel.call,
-            turn=cancel.turn,
-            actor=self.actor,
-            inc=self.inc,
-            fenced=True,
-            released=not busy,
-            fenced_us=took,
-            released_us=0.0 if busy else took,
-        )
-        self._tell_manager(ack)
+        took_us = (self._clock.now() - began) / 1000
+        self._tell_manager(fenced(cancel, self.actor, self.inc, busy, took_us))
         if busy:
-            self._loop.call_soon_threadsafe(self._release, cancel, began)
+            self._call_release(cancel, began)
+
+    def _call_release(self, cancel: Cancel, began_ns: int) -> None:
+        self._loop.call_soon_threadsafe(self._release, cancel, began_ns)
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Welcome):
             for call, turn in event.fences.items():
                 if self._desk.raise_fence(call, turn):
                     missed = Cancel(call=call, turn=turn, reason="missed while away")
-                    self._loop.call_soon_threadsafe(self._release, missed, self._clock.now())
+                    self._call_release(missed, self._clock.now())
             self.calls = event.calls
             self._loop.call_soon_threadsafe(self.welcomed.set)
 
@@ -240,33 +226,45 @@ class Control(threading.Thread):
     def _knock(self, frames: Frames) -> None:
         """A request at the door: [asker, number, topic, stamp, body]."""
         if len(frames) < 2 or len(frames[1]) > 16:
-            self.counts["malformed"] += 1
+            self._malformed += 1
             self._refused.warn(why="no request: the asker's number is missing")
             return
         back = frames[:2]
         try:
             event, _ = unpack(frames[2:])
         except WireError as error:
-            self.counts["malformed"] += 1
+            self._malformed += 1
             self._refused.warn(why=str(error))
             self._reply(back, Refused(why=str(error), status=400))
             return
         if isinstance(event, Cancel):
             self._fence(event)
-        elif isinstance(event, AskHealth):
-            self._reply(back, self._health())
         elif isinstance(event, Acked) and self._acked is not None:
             self._collect(event)
+        elif isinstance(event, AskHealth):
+            self._reply(back, self._health())
         else:
             self._loop.call_soon_threadsafe(self._begin_answer, back, event)
 
     def _collect(self, ack: Acked) -> None:
-        """Stamped when it arrives; the loop is woken once for all that come until it looks."""
+        """Stamped when it arrives; the loop is woken for the last that is expected, else for each."""
         self._acks.append(msgspec.structs.replace(ack, received_ns=self._clock.now()))
-        if len(self._acks) == 1:
-            self._loop.call_soon_threadsafe(self._hand_over)
+        left = self._expected.get(ack.call, 1) - 1
+        if left > 0:
+            self._expected[ack.call] = left
+        else:
+            self._expected.pop(ack.call, None)
+            self._loop.call_soon_threadsafe(self.hand_over)
 
-    def _hand_over(self) -> None:
+    def expect(self, call: str, acks: int) -> None:
+        """So many acks of that call matter together only; 0: from now on each. Called on the loop."""
+        if acks:
+            self._expected[call] = acks
+        elif self._expected.pop(call, None) is not None:
+            self.hand_over()
+
+    def hand_over(self) -> None:
+        """Tell of the acks that have come; on the loop."""
         while self._acks and self._acked is not None:
             self._acked(self._acks.popleft())
 
@@ -312,9 +310,3 @@ class Control(threading.Thread):
             send(self._door, [*back, *frames])
         except (zmq.Again, zmq.ZMQError) as error:
             log.warning("asker is gone", why=str(error))
-
-
-def _hurry() -> None:
-    """Ask that this thread be scheduled before ordinary work; only the privileged may (CAP_SYS_NICE)."""
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), HURRY)

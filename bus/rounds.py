@@ -17,8 +17,9 @@ from typing import IO, Literal
 import structlog
 import zmq
 
-from bus.clock import NS_PER_MS, Clock, happens
-from bus.control import MANAGER, Desk
+from bus.clock import NS_PER_MS, Clock, Fact
+from bus.control import MANAGER
+from bus.desk import Desk
 from bus.endpoints import Endpoints, claim
 from bus.sockets import Frames, Reader, make, send
 from bus.stamps import Stamper
@@ -38,21 +39,13 @@ class Budget:
     release_ms: float = 1000
 
 
-def _fact() -> asyncio.Future[None]:
-    return asyncio.get_running_loop().create_future()
-
-
-def _come_true(fact: asyncio.Future[None]) -> None:
-    if not fact.done():
-        fact.set_result(None)
-
-
 @dataclass
 class Leg:
     """What one actor has answered so far."""
 
     actor: str
-    fenced: asyncio.Future[None] = field(default_factory=_fact)
+    chased: Fact | None = None
+    """Comes true with the fence; only for who did not hear the broadcast."""
     fenced_ns: int = 0
     released_ns: int = 0
     ack: Acked | None = None
@@ -63,7 +56,8 @@ class Leg:
         """Note an acknowledgement; repeated ones change nothing."""
         if ack.fenced and not self.fenced_ns:
             self.fenced_ns = ack.received_ns
-            _come_true(self.fenced)
+            if self.chased is not None:
+                self.chased.come_true()
         if ack.released and not self.released_ns:
             self.released_ns = self.ended_ns = ack.received_ns
             self.ack = ack
@@ -76,17 +70,20 @@ class Round:
     order: Cancel
     legs: dict[str, Leg]
     began_ns: int
-    all_fenced: asyncio.Future[None] = field(default_factory=_fact)
-    all_released: asyncio.Future[None] = field(default_factory=_fact)
+    all_fenced: Fact = field(default_factory=Fact)
+    all_released: Fact = field(default_factory=Fact)
     unsaid: list[Acked] | None = field(default_factory=list)
 
     def check(self) -> None:
         """The two facts come true when nothing more is to be waited for."""
-        legs = self.legs.values()
-        if all(leg.fenced_ns or leg.verdict for leg in legs):
-            _come_true(self.all_fenced)
-        if all(leg.released_ns or leg.verdict for leg in legs):
-            _come_true(self.all_released)
+        for leg in self.legs.values():
+            if not (leg.fenced_ns or leg.verdict):
+                return
+        self.all_fenced.come_true()
+        for leg in self.legs.values():
+            if not (leg.released_ns or leg.verdict):
+                return
+        self.all_released.come_true()
 
     def since_ms(self, at_ns: int) -> float:
         """Milliseconds from the decision to `at_ns`."""
@@ -140,10 +137,12 @@ class Rounds:
         desk: Desk,
         publish: Publish,
         budget: Budget | None = None,
+        expect: Callable[[str, int], None] = lambda *_: None,
     ) -> None:
         self.roster = tuple(roster)
         self._clock, self._desk, self._publish = clock, desk, publish
         self._budget = budget or Budget()
+        self._expect = expect
         self._stamper = Stamper(MANAGER, stamper.inc)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._rounds: set[Round] = set()
@@ -186,12 +185,12 @@ class Rounds:
         async with self._locks[call]:
             order = Cancel(call=call, turn=turn, reason=reason, sent_ns=at_ns)
             self._desk.raise_fence(call, turn)
+            self.together(call, len(self.roster))
             frames = self._send(order, at_ns)  # as decided, so that a replay can repeat it
             legs = {name: Leg(name) for name in self.roster}
             round_ = Round(order, legs, self._clock.now())
             self._rounds.add(round_)  # acks are taken on this loop, so none is missed
             try:
-                self._reader.drain()
                 errors = await self._await_fenced(round_, frames)
             except BaseException:
                 self._rounds.discard(round_)
@@ -201,8 +200,12 @@ class Rounds:
 
     async def _await_fenced(self, round_: Round, frames: Frames) -> dict[str, str]:
         """The broadcast is enough for most; whoever is missing then is chased, all at once."""
-        if await self._in_time(round_.all_fenced, round_, self._budget.resend_ms):
+        in_time = await self._in_time(round_.all_fenced, round_, self._budget.resend_ms)
+        self.together(round_.order.call, 0)
+        in_time = in_time or round_.all_fenced.true
+        if in_time:
             return {}
+        self._reader.drain()
         self._tell(round_)
         missing = [leg for leg in round_.legs.values() if not leg.fenced_ns]
         chases = [self._chase(round_, leg, frames) for leg in missing]
@@ -216,6 +219,7 @@ class Rounds:
         task.add_done_callback(self._closing.discard)
 
     async def _await_released(self, round_: Round, errors: dict[str, str]) -> TurnCancelled:
+        self._reader.drain()  # the send may have used up the edge; not on the way to the fences
         self._tell(round_)
         try:
             await self._in_time(round_.all_released, round_, self._budget.release_ms)
@@ -230,9 +234,10 @@ class Rounds:
 
     async def _chase(self, round_: Round, leg: Leg, frames: Frames) -> None:
         """The broadcast was not heard: the door. No connection there: absent. No answer: stuck."""
+        leg.chased = Fact()
         if not self.knock(leg.actor, frames):
             self._give_up(round_, leg, "absent", self._budget.resend_ms)
-        elif not await self._in_time(leg.fenced, round_, self._budget.stuck_ms):
+        elif not await self._in_time(leg.chased, round_, self._budget.stuck_ms):
             self._stuck(round_, leg, "fenced", self._budget.stuck_ms)
 
     def knock(self, actor: str, frames: Frames) -> bool:
@@ -250,9 +255,9 @@ class Rounds:
         leg.ended_ns = round_.began_ns + int(waited_ms * NS_PER_MS)
         round_.check()
 
-    async def _in_time(self, fact: asyncio.Future[None], round_: Round, budget_ms: float) -> bool:
+    async def _in_time(self, fact: Fact, round_: Round, budget_ms: float) -> bool:
         deadline = round_.began_ns + int(budget_ms * NS_PER_MS)
-        return await happens(fact, self._clock, deadline)
+        return await fact.by(deadline, self._clock)
 
     def _stuck(
         self, round_: Round, leg: Leg, phase: Literal["fenced", "released"], waited_ms: float
@@ -272,6 +277,10 @@ class Rounds:
     def under_way(self) -> frozenset[Round]:
         """The rounds whose table is not told yet."""
         return frozenset(self._rounds)
+
+    def together(self, call: str, acks: int) -> None:
+        """Of so many acks of `call` the loop need hear of the last only; 0: of each, and now."""
+        self._expect(call, acks)
 
     def acknowledged(self, ack: Acked) -> None:
         """An ack has arrived at the door (its `received_ns` is set).

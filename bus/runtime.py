@@ -28,7 +28,8 @@ import structlog
 import zmq
 
 from bus.clock import NS_PER_MS, Clock, MonotonicClock
-from bus.control import MANAGER, Control, Desk
+from bus.control import MANAGER, Control
+from bus.desk import Desk
 from bus.endpoints import Endpoints
 from bus.link import Link, Marks
 from bus.stamps import Stamper
@@ -317,7 +318,7 @@ class Runtime:
             received=counts["received"],
             sent=counts["sent"],
             stale=counts["stale"],
-            malformed=sum(counts[kind] for kind in BAD) + self.control.counts["malformed"],
+            malformed=sum(counts[kind] for kind in BAD) + self.control.malformed,
             missed=counts["missed"],
             calls=len(self._works.keys() - {""}),
             flags=self._flags,

@@ -46,6 +46,16 @@ def take(socket: zmq.Socket[bytes]) -> Frames:
     return frames
 
 
+def wait(socket: zmq.Socket[bytes]) -> Frames:
+    """The next message, however long it takes."""
+    frame = socket.recv(0, copy=False)
+    frames = [frame.bytes]
+    while frame.more:
+        frame = socket.recv(NOW, copy=False)
+        frames.append(frame.bytes)
+    return frames
+
+
 def receive(socket: zmq.Socket[bytes], most: int = BURST) -> Iterator[Frames]:
     """What has arrived, at most `most` messages, without waiting."""
     for _ in range(most):

@@ -34,6 +34,9 @@ class ReplayedRounds(Rounds):
     def knock(self, actor: str, frames: Frames) -> bool:
         return actor not in self.absent
 
+    def together(self, call: str, acks: int) -> None:
+        """Each ack is taken up at its own recorded time."""
+
 
 class ReplayedManager(TurnManager):
     """The real one, which also tells how many acknowledgements it has taken."""
@@ -107,7 +110,7 @@ class ManagerReplay:
     async def _fence(self) -> None:
         """A step that cancels ends when all are fenced, and nothing else is taken up before."""
         self._look()
-        while any(not round_.all_fenced.done() for round_ in self._under_way()):
+        while any(not round_.all_fenced.true for round_ in self._under_way()):
             if not await self._next():
                 raise ReplayFailed(f"the CANCEL round at {self._clock.now()} ns never ends")
 

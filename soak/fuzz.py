@@ -165,7 +165,7 @@ class Bus:
         counts = runtime.link.counts
         return {
             "link": sum(counts[kind] for kind in BAD),
-            "control": runtime.control.counts["malformed"],
+            "control": runtime.control.malformed,
         }
 
     async def _counted(self) -> None:

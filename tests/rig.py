@@ -13,7 +13,8 @@ import zmq
 
 from bus.broker import Broker
 from bus.clock import Clock, MonotonicClock
-from bus.control import MANAGER, Control, Desk
+from bus.control import MANAGER, Control
+from bus.desk import Desk
 from bus.endpoints import Endpoints
 from bus.link import Link
 from bus.rounds import Budget, Rounds
