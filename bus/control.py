@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -255,6 +256,7 @@ class Control(threading.Thread):
         else:
             self._expected.pop(ack.call, None)
             self._loop.call_soon_threadsafe(self.hand_over)
+            time.sleep(0)  # the loop needs the GIL this thread would keep until it polls again
 
     def expect(self, call: str, acks: int) -> None:
         """So many acks of that call matter together only; 0: from now on each. Called on the loop."""

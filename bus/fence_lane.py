@@ -21,10 +21,11 @@ from bus.logs import Seldom
 from bus.priority import hurry
 from bus.sockets import make, send, wait
 from bus.stamps import Stamper
-from bus.wire import pack, prefix, topic_of, unpack
+from bus.wire import pack_short, prefix, unpack, unpack_cancel
 from schemas import Acked, Cancel, RollCall
 
 log = structlog.get_logger()
+ACKED = prefix(Acked)
 END = b"end of the lane\0"
 STOP_EVERY_S = 0.05
 
@@ -48,7 +49,7 @@ class FenceLane(threading.Thread):
         self.malformed = 0
         self._actor, self._inc = stamper.source, stamper.inc
         self._stamper = Stamper(stamper.source, stamper.inc)
-        self._clock, self._desk = clock, desk
+        self._now, self._desk = clock.now, desk
         self._release, self._rolled = release, rolled
         self._numbers = itertools.count(1)
         self._refused = Seldom("CANCEL frame refused")
@@ -75,32 +76,33 @@ class FenceLane(threading.Thread):
         hurry()
         try:
             while (frames := wait(self._heard))[0] != END:
-                self._take(frames)
+                if (cancel := unpack_cancel(frames)) is not None:
+                    self._obey(cancel)
+                else:
+                    self._look_at(frames)
         finally:
             self._heard.close()
             self._back.close()
 
-    def _take(self, frames: list[bytes]) -> None:
+    def _look_at(self, frames: list[bytes]) -> None:
         try:
-            event, _ = unpack(frames)
+            unpack(frames)
         except WireError as error:
             self.malformed += 1
             self._refused.warn(why=str(error))
-            return
-        if isinstance(event, Cancel):
-            self.obey(event)
         else:
             self._rolled()
 
-    def obey(self, cancel: Cancel) -> None:
+    def _obey(self, cancel: Cancel) -> None:
         """Fence first, then say so; then, if anything is going on, have it stopped."""
-        began = self._clock.now()
+        began = self._now()
         busy = self._desk.raise_fence(cancel.call, cancel.turn)
-        now = self._clock.now()
+        now = self._now()
         ack = fenced(cancel, self._actor, self._inc, busy, (now - began) / 1000)
+        topic = ACKED + cancel.call.encode()
         number = next(self._numbers).to_bytes(8, "big")
         try:
-            send(self._back, [number, *pack(ack, self._stamper(topic_of(ack), now))])
+            send(self._back, [number, *pack_short(topic, ack, self._stamper(topic, now))])
         except zmq.Again:
             log.error("turn_manager's door takes no more; acknowledgement lost", ack=repr(ack))
         if busy:
