@@ -93,6 +93,7 @@ class _Segment:
     first: int
     end: int
     size: int
+    head: int = 0
 
 
 class Journal:
@@ -107,6 +108,7 @@ class Journal:
         self._segments: list[_Segment] = []
         self._next_number = 0
         self._last_mark: SpeechMark | None = None
+        self._written_mark: Record | None = None
         self.end = 0
         self._take_up()
 
@@ -160,6 +162,8 @@ class Journal:
             return False
         segment.end = max(segment.end, record.end)
         segment.size += len(data)
+        if record.kind == MARK:
+            self._written_mark = record
         self._disk.used += len(data)
         return True
 
@@ -175,11 +179,13 @@ class Journal:
         self._next_number += 1
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         head = header(at)
+        if self._written_mark is not None:  # earlier segments may go; that speech lasts stays known
+            head += encode(self._written_mark)
         segment = _Segment(path, at, at, 0)
         self._segments.append(segment)
         if self._disk.write(self._fd, head) < len(head):
             raise OSError("the disk is full")
-        segment.size = len(head)
+        segment.size = segment.head = len(head)
         self._disk.used += len(head)
         return segment
 
@@ -196,7 +202,7 @@ class Journal:
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, segment.size)
         self._leave()
-        if segment.size <= HEADER_BYTES:
+        if segment.size <= segment.head:
             self._segments.pop()
             self._disk.used -= segment.size
             with contextlib.suppress(OSError):
@@ -241,7 +247,7 @@ class Journal:
             at = record.end
         del sound[2 * most :]
         end = first + len(sound) // 2
-        told = tuple(mark for mark in marks if mark.at <= end)
+        told = tuple(dict.fromkeys(mark for mark in marks if mark.at <= end))
         return Piece(first if sound else max(first, self.end), bytes(sound), told, self.end)
 
     def _from(self, position: int) -> Iterator[Record]:
@@ -273,16 +279,23 @@ class Journal:
             found = scan(data)
         except (OSError, NoSegment) as error:
             self._disk.damaged(path, getattr(error, "strerror", None) or str(error))
+            self._clear_away(path)
             return
         if found.problem:
             self._disk.damaged(path, found.problem)
         end = max((record.end for record in found.records), default=found.first)
         for record in found.records:
             if record.kind == MARK:
-                self._last_mark = _mark_of(record.body)
+                self._last_mark, self._written_mark = _mark_of(record.body), record
         self._segments.append(_Segment(path, found.first, end, len(data)))
         self._disk.used += len(data)
         self.end = max(self.end, end)
+
+    def _clear_away(self, path: Path) -> None:
+        """A file that a crash left without so much as a header holds nothing."""
+        with contextlib.suppress(OSError):
+            if path.stat().st_size < HEADER_BYTES:
+                path.unlink()
 
     # -- the end ---------------------------------------------------------------------------------
 
