@@ -14,8 +14,10 @@ Build = Callable[[Settings, Context, Endpoints], Actor]
 
 def _audio_in(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.audio_in import AudioInActor
+    from actors.caller_journal import CallerJournal
 
-    return AudioInActor(vad(settings.audio_in.vad), settings.audio_in)
+    journal = CallerJournal(settings.journal_dir, settings.journal)
+    return AudioInActor(vad(settings.audio_in.vad), settings.audio_in, journal)
 
 
 def vad(name: str) -> Vad:

@@ -39,6 +39,11 @@ class Journals:
                 self._journal(call, channel)
         disk.used += sum(_size(path) for path in self._finished())
 
+    @property
+    def protected(self) -> bool:
+        """Whether everything is on disk."""
+        return self._disk.protected
+
     def opened(self, call: str) -> None:
         """The call is in progress."""
         self._calls.add(call)
@@ -86,7 +91,7 @@ class Journals:
         journal.close()
         if not self.of(call):
             with contextlib.suppress(OSError):
-                (self._folder / _name(call) / DONE).touch()
+                (self._folder / folder_name(call) / DONE).touch()
 
     def retry(self) -> None:
         """Try to move to the disk what waits in memory."""
@@ -100,7 +105,7 @@ class Journals:
 
     def _journal(self, call: str, channel: int) -> Journal:
         if (journal := self._open.get((call, channel))) is None:
-            journal = Journal(self._folder / _name(call) / str(channel), self._disk)
+            journal = Journal(self._folder / folder_name(call) / str(channel), self._disk)
             self._open[call, channel] = journal
         return journal
 
@@ -128,7 +133,7 @@ class Journals:
             return []
 
     def _is_done(self, call: str) -> bool:
-        return (self._folder / _name(call) / DONE).exists()
+        return (self._folder / folder_name(call) / DONE).exists()
 
     def _finished(self) -> list[Path]:
         """Folders of calls whose sound is only kept, the oldest first."""
@@ -150,7 +155,7 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*.seg"))
 
 
-def _name(call: str) -> str:
+def folder_name(call: str) -> str:
     """A folder's name for any call: no separator, no dot, not too long."""
     name = quote(call, safe="").replace(".", "%2E") or "%"
     return name if len(name) <= LONGEST_NAME else hashlib.sha256(call.encode()).hexdigest()

@@ -21,6 +21,7 @@ from bus.sockets import Frames, Reader, make
 from bus.stamps import Stamper
 from bus.wire import prefix, unpack
 from ops.speaker import Speaker
+from ops.unconfirmed import Unconfirmed
 from ops.wav import Samples
 from schemas import (
     AgentPcm,
@@ -28,8 +29,10 @@ from schemas import (
     Cancel,
     CloseCall,
     Event,
+    LineConfirmed,
     LinePcm,
     LinePlayed,
+    LineResend,
     OpenCall,
     PlaybackFinished,
     Refused,
@@ -44,6 +47,10 @@ Context = zmq.Context[zmq.Socket[bytes]]
 FRAME_MS = 20
 REPORT_MS = 100
 NS_PER_S = 1_000_000_000
+LONGEST_PIECE = 100_000
+"""Samples: a message must fit bus.max_frame_bytes."""
+KEPT_S = 30
+"""Caller sound kept for audio_in's sake: longer than any restart of it takes."""
 
 
 class CallRefused(BargeinError):
@@ -86,13 +93,17 @@ class Line:
         self._cancel.connect(where["cancel"])
         self._cancel.subscribe(prefix(Cancel, self.call))
         self._next = 0
+        self._unconfirmed = Unconfirmed(KEPT_S * self.rates.caller)
         self._reported = (0, 0, False)
         self._finished = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._cancels: Reader | None = None
 
     async def __aenter__(self) -> Line:
-        hears = (AgentPcm, PlaybackFinished, TurnStarted, TurnEnded, TurnCancelled)
+        hears = (
+            *(AgentPcm, PlaybackFinished, TurnStarted, TurnEnded, TurnCancelled),
+            *(LineConfirmed, LineResend),
+        )
         await self._link.listen(hears, self._take, self.call)
         self._cancels = Reader(self._cancel, self._cut)
         try:
@@ -143,8 +154,15 @@ class Line:
     def send(self, pcm: bytes) -> None:
         """The next samples of the caller, mono int16 at the caller rate."""
         rate = self.rates.caller
+        self._unconfirmed.add(self._next, pcm)
         self._link.publish(LinePcm(call=self.call, first=self._next, rate=rate, pcm=pcm))
         self._next += len(pcm) // 2
+
+    def _send_again(self, first: int) -> None:
+        """What audio_in misses, up to a second of sound a message."""
+        rate = self.rates.caller
+        for at, pcm in self._unconfirmed.since(first, min(rate, LONGEST_PIECE)):
+            self._link.publish(LinePcm(call=self.call, first=at, rate=rate, pcm=pcm, again=True))
 
     @property
     def sent(self) -> int:
@@ -169,6 +187,12 @@ class Line:
     def _take(self, event: Event, stamp: Stamp) -> None:
         if isinstance(event, AgentPcm):
             self.speaker.play(event.turn, event.pcm, self.now)
+            return
+        if isinstance(event, LineConfirmed):
+            self._unconfirmed.confirm(event.position)
+            return
+        if isinstance(event, LineResend):
+            self._send_again(event.first)
             return
         if isinstance(event, PlaybackFinished):
             self._finished = event.turn

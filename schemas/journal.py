@@ -12,14 +12,17 @@ from schemas.event import Audio, Event, Position
 class SpeechMark(msgspec.Struct, frozen=True):
     """Where speech began, goes on or ended, as the journal keeps it (16 kHz samples).
 
-    `at`: the samples that were in the journal when it was told.
+    `at`: how many samples were in the journal when it was told. `window`: the end of the voice activity
+    window that told it. `end`: as in SpeechEnded. `voiced`, `silent`: samples, as in SpeechContinued.
     """
 
     at: Position
     kind: Literal["started", "continued", "ended"]
     onset: int
+    window: int = 0
     end: int = 0
     voiced: int = 0
+    silent: int = 0
 
 
 class LineConfirmed(Event, frozen=True, tag="line.confirmed"):

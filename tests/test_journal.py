@@ -288,9 +288,9 @@ def test_what_is_transcribed_goes_or_stays(tmp_path: Path, retention: str) -> No
         for first in range(0, 5000, 100):
             journals.journal("C", channel).append(first, sound(first, 100))
     journals.release("C", 0, 2500, last=False)
-    first = {kept.channel: kept.first for kept in journals.kept()}
-    assert first[1] == 0
-    assert (first[0] > 0) is (retention == "until-transcribed")
+    begins = {kept.channel: kept.first for kept in journals.kept()}
+    assert begins[1] == 0
+    assert (begins[0] > 0) is (retention == "until-transcribed")
     journals.closed("C")
     assert not any(kept.open for kept in journals.kept())
     for channel in (0, 1):

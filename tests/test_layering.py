@@ -32,7 +32,9 @@ PURE = {
         for name in ("turn_rules", "turn_state", "evidence", "heard", "duplex", "segmenter")
     ),
     *(f"actors/{name}.py" for name in ("gain", "circuit", "sentences")),
-    *(f"bus/{name}.py" for name in ("fence", "gaps")),
+    *(f"actors/{name}.py" for name in ("intake",)),
+    *(f"bus/{name}.py" for name in ("fence", "gaps", "segment")),
+    "ops/unconfirmed.py",
     "ops/wedge.py",
     "ops/cues.py",
     "engines/narration.py",
