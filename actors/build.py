@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bus.endpoints import Endpoints
 from bus.runtime import Actor, Context
 from bus.settings import Settings
-from engines.protocols import SttEngine, Vad
+from engines.protocols import BatchStt, SttEngine, Vad
 
 Build = Callable[[Settings, Context, Endpoints], Actor]
 
@@ -32,10 +32,40 @@ def vad(name: str) -> Vad:
 
 
 def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
+    from actors.degraded import Allowance
+    from actors.doors import Anyone
+    from actors.stream import Kit
     from actors.stt import SttActor
 
     stt = settings.stt
-    return SttActor(recogniser(stt.engine, stt.partial_ms), stt.preroll_ms, stt.max_utterance_s)
+    engine = recogniser(stt.engine, stt.partial_ms)
+    kit = Kit(
+        engine,
+        batch_recogniser(stt.batch_engine),
+        None,
+        Anyone(),
+        endpoint=stt.engine,
+        stall_ms=stt.stall_ms,
+        batch_interval_s=stt.batch_interval_s,
+        allowance=Allowance(stt.batch_budget_s),
+    )
+    return SttActor(
+        engine,
+        stt.preroll_ms,
+        stt.max_utterance_s,
+        kit,
+        settings.transcript_dir,
+        doors=(context, where),
+    )
+
+
+def batch_recogniser(name: str) -> BatchStt | None:
+    """`pocketsphinx` (embedded) or `none`."""
+    if name == "none":
+        return None
+    from engines.batch_pocketsphinx import PocketsphinxBatch
+
+    return PocketsphinxBatch()
 
 
 def recogniser(name: str, partial_ms: int) -> SttEngine:

@@ -120,6 +120,10 @@ class Stt(Section, frozen=True):
     preroll_ms: Annotated[int, Meta(ge=300, le=5000)] = 400
     partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 200
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
+    stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
+    batch_engine: Literal["pocketsphinx", "none"] = "pocketsphinx"
+    batch_interval_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 30.0
+    batch_budget_s: Annotated[float, Meta(ge=0.0, le=10_000_000.0)] = 0.0
 
 
 class Turns(Section, frozen=True):

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from schemas.breaker import (
+    AskBreakers,
+    AskProbe,
+    Breakers,
+    CircuitState,
+    ProbeAnswer,
+    ProbeDone,
+    ResetBreaker,
+    TripBreaker,
+)
 from schemas.call import CallClosed, CallOpened, CancelCall, CloseCall, OpenCall
 from schemas.event import WIRE_VERSION, Audio, Event, Report, Stamp
 from schemas.fleet import (
@@ -52,7 +62,7 @@ from schemas.reply import (
 )
 from schemas.roll import RollCall
 from schemas.speech import CallerPcm, SpeechContinued, SpeechEnded, SpeechStarted
-from schemas.transcript import Final, Partial, Word
+from schemas.transcript import Final, Partial, SessionOpened, SttDegraded, SttRecovered, Word
 from schemas.turn import (
     Acked,
     ActorBack,
@@ -75,12 +85,15 @@ __all__ = [
     "ActorBack",
     "ActorKilled",
     "AgentPcm",
+    "AskBreakers",
     "AskHealth",
     "AskKept",
+    "AskProbe",
     "AskReplay",
     "AskStats",
     "Audio",
     "BreakerChanged",
+    "Breakers",
     "BusGap",
     "CallClosed",
     "CallOpened",
@@ -88,6 +101,7 @@ __all__ = [
     "Cancel",
     "CancelCall",
     "CancelStuck",
+    "CircuitState",
     "CloseCall",
     "Done",
     "Drain",
@@ -118,15 +132,19 @@ __all__ = [
     "PlaybackFinished",
     "PlaybackStarted",
     "Probe",
+    "ProbeAnswer",
+    "ProbeDone",
     "Refused",
     "Replayed",
     "Report",
+    "ResetBreaker",
     "Respond",
     "Restore",
     "Restored",
     "RollCall",
     "RoundRow",
     "Sentence",
+    "SessionOpened",
     "Speech",
     "SpeechContinued",
     "SpeechEnded",
@@ -136,7 +154,10 @@ __all__ = [
     "Stamp",
     "Steps",
     "Stopped",
+    "SttDegraded",
+    "SttRecovered",
     "Transcribed",
+    "TripBreaker",
     "TurnCancelled",
     "TurnEnded",
     "TurnStarted",

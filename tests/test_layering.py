@@ -32,7 +32,8 @@ PURE = {
         for name in ("turn_rules", "turn_state", "evidence", "heard", "duplex", "segmenter")
     ),
     *(f"actors/{name}.py" for name in ("gain", "circuit", "sentences")),
-    *(f"actors/{name}.py" for name in ("intake",)),
+    *(f"actors/{name}.py" for name in ("intake", "channel", "segments", "stall", "backoff")),
+    *(f"actors/{name}.py" for name in ("degraded", "speakers")),
     *(f"bus/{name}.py" for name in ("fence", "gaps", "segment")),
     "ops/unconfirmed.py",
     "ops/wedge.py",
