@@ -25,6 +25,7 @@ from ops.unconfirmed import Unconfirmed
 from ops.wav import Samples
 from schemas import (
     AgentPcm,
+    AskReplay,
     CallOpened,
     Cancel,
     CloseCall,
@@ -36,6 +37,7 @@ from schemas import (
     OpenCall,
     PlaybackFinished,
     Refused,
+    Replayed,
     Stamp,
     TurnCancelled,
     TurnEnded,
@@ -49,6 +51,10 @@ REPORT_MS = 100
 NS_PER_S = 1_000_000_000
 LONGEST_PIECE = 100_000
 """Samples: a message must fit bus.max_frame_bytes."""
+LAST_FRAMES_S = 1
+"""s that a goodbye waits for audio_in."""
+RESAMPLER_LAG = 64
+"""Samples at 16 kHz that stay in a resampler at the end."""
 KEPT_S = 30
 """Caller sound kept for audio_in's sake: longer than any restart of it takes."""
 
@@ -128,16 +134,28 @@ class Line:
         if not isinstance(reply, CallOpened):
             raise CallRefused(f"turn_manager answered {type(reply).__name__} to OpenCall")
 
-    async def _ask(self, request: Event) -> Event:
+    async def _ask(self, request: Event, door: str = MANAGER, timeout_s: float = 2.0) -> Event:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            None, lambda: ask(self._where, MANAGER, request, 2.0, self._context)
+            None, lambda: ask(self._where, door, request, timeout_s, self._context)
         )
+
+    async def _heard_out(self) -> None:
+        """Until audio_in has the last frame: the goodbye takes another lane and must not overtake it."""
+        end = self._next * 16_000 // self.rates.caller - RESAMPLER_LAG
+        deadline = self.clock.now() + LAST_FRAMES_S * NS_PER_S
+        while self.clock.now() < deadline:
+            request = AskReplay(call=self.call, first=max(0, end), most=0)
+            answer = await self._ask(request, "audio_in", LAST_FRAMES_S)
+            if not isinstance(answer, Replayed) or answer.kept_to >= end:
+                return
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(NoAnswer):
+            await self._heard_out()
         with contextlib.suppress(NoAnswer):
             await self._ask(CloseCall(call=self.call))
         self.close()
