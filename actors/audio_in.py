@@ -133,6 +133,10 @@ class AudioInActor:
         self._ears.clear()
         self._journal.close()
 
+    def gauges(self) -> dict[str, float]:
+        """Room the journal takes, and how many channels it does not protect."""
+        return self._journal.figures
+
     async def answer(self, request: Event) -> Event:
         """Replays, and what the journal holds."""
         if (answer := self._journal.answer(request)) is not None:

@@ -68,6 +68,11 @@ class CallerJournal:
         return Journals(self._folder or Path("/nonexistent"), disk, settings.retention)
 
     @property
+    def figures(self) -> dict[str, float]:
+        """For the heartbeat; none before the journal is loaded, or without a disk."""
+        return self.journals.figures if self._folder and hasattr(self, "journals") else {}
+
+    @property
     def on_disk(self) -> bool:
         """Whether there is a disk at all."""
         return self._folder is not None

@@ -54,6 +54,11 @@ class Disk:
         """Nothing waits in memory."""
         return not self._waiting
 
+    @property
+    def unprotected(self) -> int:
+        """How many channels have sound that is in memory alone."""
+        return len(self._waiting)
+
     def tries(self) -> bool:
         """Whether writing is worth a try now."""
         return not self.why or self.now() >= self._retry_ns

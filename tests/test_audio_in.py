@@ -246,13 +246,14 @@ async def test_a_full_disk_is_told_and_the_call_goes_on_from_memory(tmp_path: Pa
     async with (
         asyncio.timeout(5),
         rig(*HEARS) as agent,
-        agent.running(actor(folder=tmp_path, max_mb=1)),
+        agent.running(actor(folder=tmp_path, max_mb=1)) as audio_in,
     ):
         for second in range(40):
             line(agent, tone(16_000), first=second * 16_000, ms=1000)
         state = await agent.heard(JournalState)
         assert not state.protected
         assert "limit of 1000000 bytes" in state.why
+        assert audio_in.heartbeat().extra["unprotected_channels"] == 1.0
         await up_to(agent, 40 * 16_000)
         answer = await replayed(agent, 39 * 16_000)
         assert isinstance(answer, Replayed)
