@@ -98,6 +98,12 @@ class Ear:
     confirmed: int = 0
     pending: bytearray = field(default_factory=bytearray)
 
+    def begin_at(self, rate: int, first: int, segmenter: Segmenter) -> None:
+        """Behind a hole too long for silence: nothing before `first` matters any more."""
+        self.resampler, self.segmenter = To16k(rate, first), segmenter
+        self.pending.clear()
+        self.window_end = self.resampler.next_out
+
 
 class AudioInActor:
     """Resamples, listens for speech, and reports a line that has gone silent altogether."""
@@ -166,17 +172,22 @@ class AudioInActor:
         verdict = ear.intake.judge(event.first, event.samples, event.again, emit.at_ns)
         if verdict == "ask":
             emit(LineResend(call=event.call, channel=event.channel, first=ear.intake.expected))
-        if verdict == "take" and not self._is_beyond_belief(ear, event):
+        if verdict == "take" and self._is_credible(ear, event):
             first, pcm = ear.resampler.push(event.first, event.pcm)
             await self._go_on(ear, event, first, pcm, emit)
 
-    def _is_beyond_belief(self, ear: Ear, event: LinePcm) -> bool:
-        """A line that silent is lost, and its call is about to be closed."""
-        hole_ms = ear.resampler.hole_s(event.first) * 1000
-        if event.again or hole_ms <= self._settings.line_lost_ms:
-            return False
-        ear.intake.expected = ear.resampler.next_in
-        return True
+    def _is_credible(self, ear: Ear, event: LinePcm) -> bool:
+        """A line that was silent so long is lost, and its call about to be closed, unless it was asked.
+
+        Then this actor was away, longer than the line remembers: it goes on where the line is.
+        """
+        if ear.resampler.hole_s(event.first) * 1000 <= self._settings.line_lost_ms:
+            return True
+        if event.again:
+            ear.begin_at(event.rate, event.first, Segmenter(self._thresholds))
+        else:
+            ear.intake.expected = ear.resampler.next_in
+        return event.again
 
     async def _go_on(self, ear: Ear, event: LinePcm, first: int, pcm: bytes, emit: Emit) -> None:
         """Into the journal, onto the bus, through the detector: in this order."""

@@ -20,6 +20,8 @@ SAMPLES_PER_MS = 16
 RING_MS = 3000
 """Sound kept before an onset: more than the pre-roll, since the onset is reported late."""
 RING = RING_MS * SAMPLES_PER_MS
+LONGEST_SILENCE = 5000 * SAMPLES_PER_MS
+"""Longer holes are not filled, and marks further ahead than that are not believed."""
 QUIET_EVERY = 5000 * SAMPLES_PER_MS
 """How much quiet goes into the transcript at a time."""
 
@@ -85,9 +87,15 @@ class Channel:
             if self._fed_to - self.current.start >= self._longest:
                 self._split(self.current)
 
+    def skip(self, to: int) -> None:
+        """Samples before `to` are lost, too many to put silence in their place."""
+        self.ended()
+        self._ring.clear()
+        self.heard_to = self._fed_to = self._taken_to = to
+
     def started(self, onset: int) -> None:
         """Speech has begun. From the pre-roll on: its first syllables came before it was detected."""
-        if onset <= self._last_onset:
+        if onset <= self._last_onset or onset > self.heard_to + LONGEST_SILENCE:
             return
         self.ended()
         self._last_onset = onset

@@ -18,7 +18,7 @@ import structlog
 from ulid import ULID
 
 from actors.backoff import ATTEMPTS, backoff_s
-from actors.channel import Channel
+from actors.channel import LONGEST_SILENCE, Channel
 from actors.degraded import Allowance, Chunk, Degraded
 from actors.doors import Grant, Leave, Sounds
 from actors.segments import Segment
@@ -180,9 +180,12 @@ class Stream:
         self._hear(frame.first, frame.pcm)
 
     def _hear(self, first: int, pcm: bytes) -> None:
+        self._guarded(lambda: self.channel.frame(first, pcm))
+
+    def _guarded(self, step: Callable[[], None]) -> None:
         """The account is right before the recogniser has a say: its death costs no position."""
         try:
-            self.channel.frame(first, pcm)
+            step()
         except EngineError as error:
             self._degrade(str(error))
 
@@ -216,13 +219,10 @@ class Stream:
             await asyncio.sleep(0)
 
     def _mark(self, kind: str, onset: int) -> None:
-        try:
-            if kind == "started":
-                self.channel.started(onset)
-            elif kind == "ended":
-                self.channel.ended()
-        except EngineError as error:
-            self._degrade(str(error))
+        if kind == "started":
+            self._guarded(lambda: self.channel.started(onset))
+        elif kind == "ended":
+            self._guarded(self.channel.ended)
 
     def _give_up(self, first: int) -> None:
         """Samples before `first` are nowhere to be had: silence takes their place, and it is said."""
@@ -236,6 +236,8 @@ class Stream:
             self._write(
                 [Segment(channel=self.number, start=self.channel.heard_to, end=first, kind="lost")]
             )
+        if missing > LONGEST_SILENCE:
+            self._guarded(lambda: self.channel.skip(first))
         while (left := first - self.channel.heard_to) > 0:
             self._hear(self.channel.heard_to, bytes(2 * min(left, RATE)))
 

@@ -32,6 +32,7 @@ from schemas import (
 )
 
 log = structlog.get_logger()
+MOST_CHANNELS = 8
 
 
 class SttActor:
@@ -99,7 +100,8 @@ class SttActor:
 
     async def react(self, event: Event, emit: Emit) -> None:
         if isinstance(event, CallerPcm | SpeechStarted | SpeechEnded):
-            await (await self._stream(event.call, event.channel, emit)).take(event)
+            if 0 <= event.channel < MOST_CHANNELS:
+                await (await self._stream(event.call, event.channel, emit)).take(event)
         elif isinstance(event, CallOpened):
             for channel in range(event.channels):
                 await self._stream(event.call, channel, emit)

@@ -85,13 +85,18 @@ def segments(folder: Path) -> list[Path]:
     return list(folder.rglob("*.seg"))
 
 
-async def replayed(agent: Rig, first: int) -> Event:
-    """What the door answers to a question for sound."""
+async def asked(agent: Rig, request: Event) -> Event:
+    """What the door answers."""
     asker = Asker(agent.context, agent.where, "audio_in")
     try:
-        return await asker.ask(AskReplay(call=CALL, first=first))
+        return await asker.ask(request)
     finally:
         asker.close()
+
+
+async def replayed(agent: Rig, first: int) -> Event:
+    """The answer to a question for sound."""
+    return await asked(agent, AskReplay(call=CALL, first=first))
 
 
 async def test_a_line_at_16_khz_passes_untouched() -> None:
@@ -276,9 +281,7 @@ async def test_what_is_transcribed_leaves_the_disk(tmp_path: Path) -> None:
         agent.publish(Transcribed(call=CALL, position=4 * 16_000))
         await until(lambda: len(segments(tmp_path)) < before)
         agent.publish(CallClosed(call=CALL, reason="hangup"))
-        asker = Asker(agent.context, agent.where, "audio_in")
-        done = await asker.ask(Transcribed(call=CALL, position=8 * 16_000, last=True))
-        asker.close()
+        done = await asked(agent, Transcribed(call=CALL, position=8 * 16_000, last=True))
         assert isinstance(done, Done)
         assert not segments(tmp_path)
 
