@@ -158,5 +158,5 @@ class SttActor:
             await asyncio.gather(*(self._streams[key].hang_up() for key in mine))
         finally:
             for key in mine:
-                del self._streams[key]
+                self._streams.pop(key, None)  # two goodbyes end it once
             self._transcripts.pop(call, None)
