@@ -33,7 +33,8 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.stt import SttActor
 
     stt = settings.stt
-    return SttActor(recogniser(stt.engine, stt.partial_ms), stt.preroll_ms, stt.max_utterance_s)
+    engine = recogniser(stt.engine, stt.partial_ms)
+    return SttActor(engine, stt.preroll_ms, stt.max_utterance_s, settings.audio_in.lull_ms)
 
 
 def recogniser(name: str, partial_ms: int) -> SttEngine:

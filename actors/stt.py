@@ -19,6 +19,7 @@ from schemas import (
     Event,
     Final,
     Partial,
+    SpeechContinued,
     SpeechEnded,
     SpeechStarted,
     Word,
@@ -43,19 +44,27 @@ class Ear:
     current: int | None = None
     fed_to: int = 0
     began_at: int = 0
+    settled_at: int | None = None
+    """How much voice there was when the words were settled; None while they are open."""
 
 
 class SttActor:
     """Recognises what is said between an onset, less the pre-roll, and the end of speech."""
 
     name = "stt"
-    hears = (CallerPcm, SpeechStarted, SpeechEnded, CallOpened, CallClosed)
+    hears = (CallerPcm, SpeechStarted, SpeechContinued, SpeechEnded, CallOpened, CallClosed)
 
     def __init__(
-        self, engine: SttEngine, preroll_ms: int = 400, max_utterance_s: float = 30.0
+        self,
+        engine: SttEngine,
+        preroll_ms: int = 400,
+        max_utterance_s: float = 30.0,
+        lull_ms: int = 96,
     ) -> None:
+        """`lull_ms`: a pause of that length has the words settled, so that the final is there early."""
         self._engine = engine
         self._preroll = preroll_ms * SAMPLES_PER_MS
+        self._lull = lull_ms * SAMPLES_PER_MS
         self._longest = int(max_utterance_s * 16_000)
         self._ears: dict[tuple[str, int], Ear] = {}
 
@@ -74,6 +83,8 @@ class SttActor:
             self._feed(await self._ear(event.call, event.channel, emit), event)
         elif isinstance(event, SpeechStarted):
             self._begin(await self._ear(event.call, event.channel, emit), event.onset)
+        elif isinstance(event, SpeechContinued):
+            self._pause(await self._ear(event.call, event.channel, emit), event)
         elif isinstance(event, SpeechEnded):
             self._finish(await self._ear(event.call, event.channel, emit))
         elif isinstance(event, CallOpened):
@@ -94,7 +105,7 @@ class SttActor:
         """From the pre-roll on: the first syllables were said before speech was detected."""
         start = max(0, onset - self._preroll)
         kept = [frame for frame in ear.ring if frame.end > start]
-        ear.current = onset
+        ear.current, ear.settled_at = onset, None
         ear.began_at = ear.fed_to = max(start, kept[0].first) if kept else start
         ear.begun.append(onset)
         ear.session.begin(onset, ear.fed_to)
@@ -115,9 +126,20 @@ class SttActor:
 
     def _begin_anew(self, ear: Ear, onset: int) -> None:
         """Speech longer than an engine should hold goes on under the same name."""
-        ear.current, ear.began_at = onset, ear.fed_to
+        ear.current, ear.began_at, ear.settled_at = onset, ear.fed_to, None
         ear.begun.append(onset)
         ear.session.begin(onset, ear.fed_to)
+
+    def _pause(self, ear: Ear, event: SpeechContinued) -> None:
+        """Settle the words at a lull; open them again when there was voice since."""
+        if ear.current != event.onset:
+            return
+        if ear.settled_at is not None and ear.settled_at != event.voiced:
+            ear.session.resume()
+            ear.settled_at = None
+        if ear.settled_at is None and event.silent >= self._lull:
+            ear.session.settle()
+            ear.settled_at = event.voiced
 
     def _give(self, ear: Ear, frame: CallerPcm) -> None:
         missing = frame.first - ear.fed_to
@@ -177,6 +199,7 @@ def _words(call: str, ear: Ear, guess: Hypothesis, more: bool = False) -> Event:
             start=guess.start,
             end=guess.end,
             stt_session=ear.stt_session,
+            settled=guess.settled,
         )
     return Final(
         call=call,

@@ -13,6 +13,7 @@ import structlog
 from ulid import ULID
 
 from actors.duplex import Duplex, FullDuplex, HalfDuplex
+from actors.endpointing import Waits
 from actors.notebook import Entry, Notebook
 from actors.turn_rules import Conversation, Effect, Rules, Say, Stop
 from bus.clock import Alarm, Clock
@@ -116,7 +117,13 @@ class TurnManager:
         self._steps: dict[str, list[tuple[str, str, int, int]]] = {}
         turns = settings.turns
         self._rules = Rules(
-            endpoint_ms=turns.endpoint_ms,
+            endpoints=Waits(
+                open=turns.endpoint_ms,
+                complete=turns.endpoint_complete_ms,
+                unfinished=turns.endpoint_unfinished_ms,
+                dictation=turns.endpoint_dictation_ms,
+            ),
+            by_words=turns.endpointing == "words",
             hangover_ms=settings.audio_in.hangover_ms,
             final_wait_ms=turns.final_wait_ms,
             max_turn_ms=turns.max_turn_s * 1000,

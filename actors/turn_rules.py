@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from actors.caller_side import CallerSide
 from actors.duplex import Duplex
+from actors.endpointing import EndOfTurn
 from actors.evidence import Evidence, is_backchannel
 from actors.turn_state import (
+    MS,
+    SAMPLES_PER_MS,
     AgentTurn,
     Effect,
     Memory,
@@ -45,22 +49,27 @@ from schemas import (
     TurnStarted,
 )
 
-MS = 1_000_000
-SAMPLES_PER_MS = 16
 HEARD_WAIT_MS = 300
 INTERRUPTED = "[interrupted by the caller]"
 
-__all__ = ["INTERRUPTED", "Conversation", "Effect", "Memory", "Rules", "Say", "Stop"]
+__all__ = ["INTERRUPTED", "MS", "Conversation", "Effect", "Memory", "Rules", "Say", "Stop"]
 
 
 class Conversation:
     """One call, from opened to closed."""
 
-    def __init__(self, call: str, turn_base: int, duplex: Duplex, rules: Rules) -> None:
+    def __init__(
+        self,
+        call: str,
+        turn_base: int,
+        duplex: Duplex,
+        rules: Rules,
+        end_of_turn: EndOfTurn | None = None,
+    ) -> None:
         self.call, self._duplex, self._rules = call, duplex, rules
         self._last_turn = turn_base
         self._turn: AgentTurn | None = None
-        self._utterances: dict[int, Utterance] = {}
+        self._caller = CallerSide(rules, end_of_turn or rules.end_of_turn())
         self._carried = ""
         self._history: list[Message] = []
         self._deadlines: dict[str, int] = {}
@@ -86,8 +95,7 @@ class Conversation:
     @property
     def deadline_ns(self) -> int | None:
         """When `step` wants to be called even if nothing happens."""
-        ends = [(u.answer_from_ns, u.final_by_ns) for u in self._live() if u.ended]
-        instants = [*self._deadlines.values(), *(instant for pair in ends for instant in pair)]
+        instants = [*self._deadlines.values(), *self._caller.deadlines(self._now)]
         return min((instant for instant in instants if instant > self._now), default=None)
 
     @property
@@ -138,33 +146,25 @@ class Conversation:
 
     def _on_onset(self, event: SpeechStarted, at_ns: int) -> None:
         floor = self._turn is not None and self._turn.cancelled is None
-        utterance = Utterance(event.onset, end=event.onset, over_agent=floor)
-        utterance.dismissed = not self._duplex.listens(floor)
-        self._utterances[event.onset] = utterance
+        utterance = self._caller.begin(event.onset, at_ns, floor, self._duplex.listens(floor))
         if not utterance.dismissed:
             self._deadlines.setdefault("limit", at_ns + int(self._rules.max_turn_ms * MS))
 
     def _on_continued(self, event: SpeechContinued, at_ns: int) -> None:
-        if utterance := self._utterances.get(event.onset):
-            utterance.voiced, utterance.end = event.voiced, event.end
+        if utterance := self._caller.goes_on(event, at_ns):
             self._weigh(utterance, at_ns)
 
     def _on_speech_ended(self, event: SpeechEnded, at_ns: int) -> None:
-        if (utterance := self._utterances.get(event.onset)) is None:
-            return
-        utterance.voiced, utterance.end, utterance.ended = event.voiced, event.end, True
-        wait_ms = max(0.0, self._rules.endpoint_ms - self._rules.hangover_ms)
-        utterance.answer_from_ns = at_ns + int(wait_ms * MS)
-        utterance.final_by_ns = at_ns + int(self._rules.final_wait_ms * MS)
-        self._weigh(utterance, at_ns)
+        if utterance := self._caller.ends(event, at_ns):
+            self._weigh(utterance, at_ns)
 
     def _on_partial(self, event: Partial, at_ns: int) -> None:
-        if utterance := self._utterances.get(event.utterance):
-            utterance.partial = event.text
+        if utterance := self._caller.utterances.get(event.utterance):
+            utterance.partial, utterance.settled_words = event.text, event.settled
             self._weigh(utterance, at_ns)
 
     def _on_final(self, event: Final, at_ns: int) -> None:
-        if utterance := self._utterances.get(event.utterance):
+        if utterance := self._caller.utterances.get(event.utterance):
             utterance.take(event)
             self._weigh(utterance, at_ns)
 
@@ -190,7 +190,7 @@ class Conversation:
         turn.cancelled, turn.detail = "interrupted", reason
         self._out.append(Stop(turn.number, reason))
         self._deadlines.pop("answer", None)
-        for utterance in self._utterances.values():
+        for utterance in self._caller.utterances.values():
             utterance.over_agent = False
         if turn.voice.played_s == 0 and not turn.speaking:
             if carry:
@@ -207,9 +207,9 @@ class Conversation:
             self._end_turn(self._turn)
         if self._due("answer") and self._turn is not None and not self._turn.cancelled:
             self._give_up(self._turn)
-        if not self._live():
+        if not self._caller.live:
             self._deadlines.pop("limit", None)
-        elif self._due("limit") or self._caller_is_done():
+        elif self._due("limit") or self._caller.done(self._now):
             self._answer_caller()
 
     def _due(self, name: str) -> bool:
@@ -218,34 +218,20 @@ class Conversation:
         del self._deadlines[name]
         return True
 
-    def _live(self) -> list[Utterance]:
-        return [u for u in self._utterances.values() if not u.dismissed]
-
-    def _caller_is_done(self) -> bool:
-        """Quiet for the endpoint wait, and the words are there or will not come any more."""
-        return all(
-            u.ended
-            and u.answer_from_ns <= self._now
-            and (u.final is not None or u.given_up(self._now))
-            for u in self._live()
-        )
+    def _asked(self) -> str:
+        """What the caller wants; a backchannel over an answer's last words is no question."""
+        said = self._caller.words(lambda u: not (u.over_agent and is_backchannel(u.words)))
+        return f"{self._carried} {said}".strip()
 
     def _answer_caller(self) -> None:
-        utterances = self._live()
-        self._utterances.clear()
+        utterances, said = self._caller.live, self._asked()
+        self._caller.utterances.clear()
         self._deadlines.pop("limit", None)
         if self._turn is not None:
             if self._turn.cancelled is None:
                 return  # said over the agent and not meant: a backchannel
             self._end_turn(self._turn)
-        # A backchannel over an answer's last words is no question, though the answer has ended.
-        words = [
-            u.words
-            for u in utterances
-            if u.words and not (u.over_agent and is_backchannel(u.words))
-        ]
-        asked = " ".join([self._carried, *words]).strip()
-        self._carried = ""
+        asked, self._carried = said, ""
         if asked:
             self._begin_turn(asked, utterances[0].onset, utterances[-1].end)
 
@@ -280,7 +266,7 @@ class Conversation:
         if turn := self._mine(event):
             turn.speaking = True
             self._expect_progress(at_ns)
-            if any(u.over_agent and not u.ended for u in self._live()):
+            if any(u.over_agent and not u.ended for u in self._caller.live):
                 self._publish(Duck(call=self.call, turn=turn.number))
 
     def _on_line_played(self, event: LinePlayed, at_ns: int) -> None:
@@ -360,7 +346,7 @@ class Conversation:
             self._turn.cancelled = self._turn.cancelled or "interrupted"
             self._turn.detail = self._turn.detail or f"call closed: {event.reason}"
             self._end_turn(self._turn)
-        self._utterances.clear()
+        self._caller.utterances.clear()
         self._deadlines.clear()
 
     def _publish(self, event: Event) -> None:

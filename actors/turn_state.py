@@ -5,21 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from actors.endpointing import ByWords, EndOfTurn, Fixed, Waits
 from actors.heard import Voice
 from schemas import Event, Final, Message, Respond
+
+MS = 1_000_000
+SAMPLES_PER_MS = 16
 
 
 @dataclass(frozen=True)
 class Rules:
     """Waits in ms; see config/fleet.toml, [turns]."""
 
-    endpoint_ms: float = 600
+    endpoints: Waits = field(default_factory=Waits)
+    by_words: bool = True
     hangover_ms: float = 250
     final_wait_ms: float = 2000
     max_turn_ms: float = 60_000
     answer_wait_ms: float = 10_000
     system_prompt: str = ""
     history: int = 40
+
+    def end_of_turn(self) -> EndOfTurn:
+        """By the words, or always the same wait."""
+        return ByWords(self.endpoints) if self.by_words else Fixed(self.endpoints.open)
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,9 @@ class Utterance:
     over_agent: bool = False
     dismissed: bool = False
     restored: bool = False
-    answer_from_ns: int = 0
+    settled_words: bool = False
+    news_ns: int = 0
+    quiet_ns: int = 0
     final_by_ns: int = 0
 
     @property

@@ -101,6 +101,7 @@ class AudioIn(Section, frozen=True):
     onset_ms: Annotated[int, Meta(ge=32, le=1000)] = 64
     hangover_ms: Annotated[int, Meta(ge=32, le=5000)] = 250
     min_level_dbfs: Decibels = -55.0
+    lull_ms: Annotated[int, Meta(ge=32, le=1000)] = 96
     line_lost_ms: Annotated[int, Meta(ge=500, le=600_000)] = 5000
 
 
@@ -109,14 +110,18 @@ class Stt(Section, frozen=True):
 
     engine: Literal["pocketsphinx", "null"] = "pocketsphinx"
     preroll_ms: Annotated[int, Meta(ge=300, le=5000)] = 400
-    partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 200
+    partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 100
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
 
 
 class Turns(Section, frozen=True):
     """When a turn ends, when an interruption is meant, and what the model is told."""
 
+    endpointing: Literal["words", "fixed"] = "words"
     endpoint_ms: Annotated[int, Meta(ge=50, le=10_000)] = 600
+    endpoint_complete_ms: Annotated[int, Meta(ge=50, le=10_000)] = 320
+    endpoint_unfinished_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1200
+    endpoint_dictation_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1000
     commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 450
     final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0

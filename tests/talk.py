@@ -27,7 +27,7 @@ from schemas import (
 )
 
 CALL = "C1"
-RULES = Rules(system_prompt="be brief")
+RULES = Rules(system_prompt="be brief", by_words=False)
 COMMIT_MS = 450
 FULL = FullDuplex(COMMIT_MS)
 Step = tuple[int, Event | list[Event]]

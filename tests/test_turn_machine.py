@@ -22,7 +22,7 @@ from schemas import (
 )
 from tests.talk import CALL, FULL, Talk, ends, fin, finished, goes, on, part, played, says
 
-RULES = Rules(max_turn_ms=6000, answer_wait_ms=1500, final_wait_ms=800)
+RULES = Rules(by_words=False, max_turn_ms=6000, answer_wait_ms=1500, final_wait_ms=800)
 lengths = st.sampled_from([50, 150, 250, 500, 900])
 SAYS = ["", "mm hm", "stop", "and what about"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from actors.duplex import Duplex, HalfDuplex
@@ -228,7 +230,7 @@ def test_a_caller_without_end_is_answered_after_the_limit() -> None:
 
 
 def test_a_short_answer_wait_never_stops_a_turn_twice() -> None:
-    rules = Rules(answer_wait_ms=100)
+    rules = Rules(answer_wait_ms=100, by_words=False)
     steps: Steps = [*QUESTION, (900, says(1, "yes")), (950, CancelCall(call=CALL))]
     steps += [(951, says(1, "late")), (960, line_played(1, 10))]
     assert play(steps, 3000, rules=rules).count("stop 1") == 1
@@ -260,7 +262,7 @@ def test_a_greeting_can_be_talked_over() -> None:
 
 
 def test_the_model_is_shown_the_prompt_and_the_last_of_the_history() -> None:
-    talk = Talk(rules=Rules(system_prompt="be brief", history=2))
+    talk = Talk(rules=replace(RULES, history=2))
     for number in range(1, 4):
         start = number * 10_000
         talk.play(over(start, 400, f"question {number}"))
