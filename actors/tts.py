@@ -99,6 +99,7 @@ class TtsActor:
                 first=spoken.samples,
                 rate=rate,
                 pcm=chunk.pcm,
+                notice=event.notice,
             )
             emit(speech)
             spoken.samples = speech.end

@@ -34,10 +34,14 @@ class LlmStarted(Event, frozen=True, tag="llm.started"):
 
 
 class Sentence(Event, frozen=True, tag="llm.sentence"):
-    """A speakable stretch of the answer; `index` counts from 0 within the turn."""
+    """A speakable stretch of the answer; `index` counts from 0 within the turn.
+
+    `notice`: it must be heard whole, the caller's words over it wait.
+    """
 
     index: int
     text: str
+    notice: bool = False
 
 
 class LlmFinished(Event, frozen=True, tag="llm.finished"):
@@ -68,11 +72,13 @@ class Speech(Audio, frozen=True, tag="tts.speech"):
     """Synthesised sound of a turn, numbered from the turn's first sample. Media lane.
 
     `last` marks the end of the turn's sound; its pcm may be empty. `error` tells why there is none.
+    `notice`: it is not lowered while the caller speaks.
     """
 
     sentence: int = 0
     last: bool = False
     error: str = ""
+    notice: bool = False
 
 
 class AgentPcm(Audio, frozen=True, tag="agent.pcm"):

@@ -383,6 +383,7 @@ def spoken_call() -> list[Record]:
     call, sound = "01SOUND", bytes(range(256)) * 125
     heard: list[tuple[int, str, Event]] = [
         (0, "turn_manager", CallOpened(call=call, line="line")),
+        (99, "turn_manager", TurnStarted(call=call, turn=7, text="", start=0, end=0)),
         (100, "tts", Speech(call=call, turn=7, rate=16_000, pcm=sound)),
         (101, "tts", Speech(call=call, turn=7, rate=16_000, first=16_000, last=True)),
         (401, "audio_in", SpeechStarted(call=call, onset=4000)),
