@@ -127,7 +127,32 @@ class Turns(Section, frozen=True):
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
     answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000
     system_prompt: Text = SYSTEM_PROMPT
+    drafts: Annotated[int, Meta(ge=0, le=20)] = 3
     greeting: Text = ""
+    notice: Text = ""
+
+
+class Watch(Section, frozen=True):
+    """When something is stuck, and what ends it. 0 switches a watch off."""
+
+    unheard_ms: Annotated[int, Meta(ge=0, le=60_000)] = 800
+    no_words_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 15.0
+    voice_lost_ms: Annotated[int, Meta(ge=0, le=60_000)] = 2000
+    token_wait_ms: Annotated[int, Meta(ge=0, le=60_000)] = 3000
+    voice_wait_ms: Annotated[int, Meta(ge=0, le=600_000)] = 5000
+    idle_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 10.0
+    idle_prompts: Annotated[int, Meta(ge=0, le=100)] = 1
+    hang_up: bool = True
+
+
+class Phrases(Section, frozen=True):
+    """What the agent says without asking the model; "" for silence."""
+
+    sorry: Text = "Sorry, I did not catch that."
+    moment: Text = "One moment, please."
+    apology: Text = "I'm sorry, something went wrong. Please ask me again."
+    still_there: Text = "Are you still there?"
+    goodbye: Text = "I will hang up now. Goodbye."
 
 
 class Llm(Section, frozen=True):
@@ -193,6 +218,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audio_in: AudioIn = AudioIn()
     stt: Stt = Stt()
     turns: Turns = Turns()
+    watch: Watch = Watch()
+    phrases: Phrases = Phrases()
     llm: Llm = Llm()
     responder: Responder = Responder()
     tts: Tts = Tts()
@@ -223,6 +250,8 @@ SECTIONS: dict[str, type[Section]] = {
     "audio_in": AudioIn,
     "stt": Stt,
     "turns": Turns,
+    "watch": Watch,
+    "phrases": Phrases,
     "llm": Llm,
     "responder": Responder,
     "tts": Tts,

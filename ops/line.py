@@ -24,6 +24,7 @@ from ops.speaker import Speaker
 from ops.wav import Samples
 from schemas import (
     AgentPcm,
+    CallClosed,
     CallOpened,
     Cancel,
     CloseCall,
@@ -74,13 +75,16 @@ class Line:
         rates: Rates | None = None,
         call: str = "",
         on_event: Callable[[Event], None] = lambda event: None,
+        attended: bool = False,
     ) -> None:
+        """`attended`: a person is there, who may be asked whether he still is."""
         self.call = call or str(ULID())
         self.rates = rates or Rates()
         self.clock = MonotonicClock()
         self.t0_ns = 0
         self.speaker = Speaker(self.rates.agent)
         self._context, self._where, self._on_event = context, where, on_event
+        self._attended = attended
         self._link = Link(context, where, Stamper(f"line-{self.call[-8:]}"), self.clock)
         self._cancel = make(context, zmq.SUB)
         self._cancel.connect(where["cancel"])
@@ -92,7 +96,7 @@ class Line:
         self._cancels: Reader | None = None
 
     async def __aenter__(self) -> Line:
-        hears = (AgentPcm, PlaybackFinished, TurnStarted, TurnEnded, TurnCancelled)
+        hears = (AgentPcm, PlaybackFinished, TurnStarted, TurnEnded, TurnCancelled, CallClosed)
         await self._link.listen(hears, self._take, self.call)
         self._cancels = Reader(self._cancel, self._cut)
         try:
@@ -110,6 +114,7 @@ class Line:
             line=self._link.name,
             caller_rate=self.rates.caller,
             agent_rate=self.rates.agent,
+            attended=self._attended,
         )
         reply = await self._ask(request)
         if isinstance(reply, Refused):

@@ -26,6 +26,7 @@ from schemas.line import LineLost, LinePcm, LinePlayed
 from schemas.reply import (
     AgentPcm,
     Ducked,
+    Interject,
     LlmFinished,
     LlmStarted,
     Message,
@@ -86,6 +87,7 @@ __all__ = [
     "Health",
     "Heartbeat",
     "Hello",
+    "Interject",
     "LineLost",
     "LinePcm",
     "LinePlayed",

@@ -20,11 +20,19 @@ class Message(msgspec.Struct, frozen=True):
 class Respond(Event, frozen=True, tag="turn.respond"):
     """turn_manager orders an answer to the conversation so far.
 
-    `say`, when not empty, is the answer itself: spoken word for word, no model asked.
+    `say`, when not empty, is the answer itself: spoken word for word, no model asked. `draft`: it
+    is not sure yet that the caller is done; the turn is started, or cancelled unheard.
     """
 
     messages: tuple[Message, ...]
     say: str = ""
+    draft: bool = False
+
+
+class Interject(Event, frozen=True, tag="turn.interject"):
+    """turn_manager has `text` spoken in the turn at once: the model keeps the caller waiting."""
+
+    text: str
 
 
 class LlmStarted(Event, frozen=True, tag="llm.started"):

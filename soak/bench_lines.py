@@ -112,7 +112,7 @@ class Lines:
         while len(self._calls) < count:
             name = str(ULID())
             self._link.subscribe(AgentPcm, name)
-            await self._ask(OpenCall(call=name, line="bench-lines"))
+            await self._ask(OpenCall(call=name, line="bench-lines", attended=False))
             number = len(self._calls)
             at = number * 7919 * 2 * FRAME % len(self._caller)
             self._calls[name] = Call(name, at, self._clock.now())

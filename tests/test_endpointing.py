@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.endpointing import ENGLISH, ByWords, Ending, Fixed, Pause, Waits, ending
-from actors.turn_rules import Conversation, Rules
+from actors.turn_rules import Conversation
+from actors.turn_state import Rules
 from schemas import SpeechContinued
 from tests.talk import CALL, FULL, Step, ends, fin, on, part, play
 

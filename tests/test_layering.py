@@ -31,7 +31,7 @@ PURE = {
         f"actors/{name}.py"
         for name in ("turn_rules", "turn_state", "caller_side", "endpointing", "evidence", "heard")
     ),
-    *(f"actors/{name}.py" for name in ("duplex", "segmenter")),
+    *(f"actors/{name}.py" for name in ("duplex", "segmenter", "agent_side", "idle")),
     *(f"actors/{name}.py" for name in ("gain", "circuit", "sentences")),
     *(f"bus/{name}.py" for name in ("fence", "gaps")),
     "ops/wedge.py",

@@ -218,12 +218,12 @@ async def test_a_lost_line_and_a_goodbye_close_the_call() -> None:
         room.publish(LineLost(call=CALL, silent_ms=5000))
         assert (await room.heard(CallClosed)).reason == "line lost"
         assert (await room.heard(TurnEnded)).detail == "call closed: line lost"
-        await until(lambda: manager.gauges() == {"active_calls": 0.0})
+        await until(lambda: manager.gauges()["active_calls"] == 0)
         again = await room.ask(OpenCall(call="C2", line="test"))
         assert isinstance(again, CallOpened)
         assert isinstance(await room.ask(CloseCall(call="C2")), Done)
         assert (await room.heard(CallClosed, 2)).call == "C2"
-        await until(lambda: manager.gauges() == {"active_calls": 0.0})
+        await until(lambda: manager.gauges()["active_calls"] == 0)
 
 
 def taken(room: Room) -> list[tuple[str, str, int, int]]:
@@ -236,7 +236,7 @@ async def test_every_input_is_noted_in_the_order_it_was_taken() -> None:
         room.publish(*QUESTION)
         await room.heard(Respond)
         await room.ask(CloseCall(call=CALL))
-        await until(lambda: manager.gauges() == {"active_calls": 0.0})
+        await until(lambda: manager.gauges()["active_calls"] == 0)
         await until(lambda: any("call.closed" in step for step in taken(room)))
         steps = taken(room)
         kinds = [kind for _, kind, _, _ in steps if kind != "turn.tick"]

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from actors.agent_side import INTERRUPTED
 from actors.duplex import Duplex, HalfDuplex
-from actors.turn_rules import INTERRUPTED, Rules
+from actors.turn_state import Rules
 from schemas import ActorBack, CallClosed, CancelCall, LlmFinished
 from tests.talk import (
     CALL,
@@ -164,7 +165,11 @@ SCENES: dict[str, tuple[Steps, int, list[str]]] = {
         5000,
         [*ASKED, "completed 1: it is ten past two"],
     ),
-    "no sound of an answer": (QUESTION, 10_850, [*ASKED, "stop 1", "failed 1: "]),
+    "no sound of an answer": (
+        QUESTION,
+        10_850,
+        [*ASKED, "tripped no_answer", "stop 1", "failed 1: "],
+    ),
     "the line reports, so that a long answer is not given up": (
         [*SPEAKING, (9000, line_played(1, 160)), (18_000, line_played(1, 170))],
         18_500,
