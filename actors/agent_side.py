@@ -227,12 +227,16 @@ class AgentSide:
 
     # -- the end ---------------------------------------------------------------------------------
 
-    def interrupt(self, reason: str, carry: bool = True) -> None:
-        """The caller takes the floor; a question of which no answer was heard is not lost."""
+    def interrupt(self, reason: str, carry: bool = True, goes_on: bool = False) -> None:
+        """The caller takes the floor; a question of which no answer was heard is not lost.
+
+        `goes_on`: it had no end yet, so that what was heard of an answer was none.
+        """
         turn = self.turn
         if turn is None or turn.cancelled:
             return
         turn.cancelled, turn.detail, turn.carries = "interrupted", reason, carry
+        turn.cut_in = goes_on and bool(turn.asked)
         self._out.add(Stop(turn.number, reason))
         self._deadlines.drop(*OF_A_TURN)
         if turn.speaking or turn.voice.played_s:
@@ -247,7 +251,7 @@ class AgentSide:
             return
         heard = turn.voice.heard()
         outcome: Outcome = turn.cancelled or ("completed" if heard else "failed")
-        if outcome == "interrupted" and turn.carries and not heard:
+        if outcome == "interrupted" and turn.carries and (turn.cut_in or not heard):
             outcome = "superseded"
             self.carried = f"{self.carried} {turn.asked}".strip()
         self.turn = None

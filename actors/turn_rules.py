@@ -13,7 +13,7 @@ from actors.agent_side import AgentSide
 from actors.caller_side import CallerSide
 from actors.duplex import Duplex
 from actors.endpointing import EndOfTurn
-from actors.evidence import Evidence, is_backchannel
+from actors.evidence import Evidence, is_backchannel, says_stop
 from actors.idle import Idle
 from actors.turn_state import (
     SAMPLES_PER_MS,
@@ -169,18 +169,24 @@ class Conversation:
         )
         verdict = self._duplex.judge(evidence)
         if verdict == "commit":
-            self._interrupt(f"barge-in: {utterance.words or 'voice'}")
+            goes_on = self._goes_on(utterance, turn.end)
+            self._interrupt(f"barge-in: {utterance.words or 'voice'}", goes_on=goes_on)
         elif verdict == "restore":
             if not utterance.restored:  # once: by now another onset may have ducked the voice again
                 self._out.publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
             utterance.restored = True
             utterance.dismissed = utterance.final is not None
 
-    def _interrupt(self, reason: str, carry: bool = True) -> None:
+    def _goes_on(self, utterance: Utterance, end: int) -> bool:
+        """Whether he was not done, the wait was too short: what he says is the rest of his question."""
+        pause_ms = (utterance.onset - end) / SAMPLES_PER_MS
+        return 0 <= pause_ms <= self._rules.endpoints.open
+
+    def _interrupt(self, reason: str, carry: bool = True, goes_on: bool = False) -> None:
         """Take the floor from the agent."""
         for utterance in self._caller.utterances.values():
             utterance.over_agent = False
-        self._agent.interrupt(reason, carry)
+        self._agent.interrupt(reason, carry, goes_on)
 
     # -- the end of the caller's turn ------------------------------------------------------------
 
@@ -217,6 +223,11 @@ class Conversation:
         """His words; a backchannel over an answer's last words is no question."""
         return self._caller.words(lambda u: not (u.over_agent and is_backchannel(u.words)))
 
+    def _joined(self, said: str) -> str:
+        """With the question that was not answered, unless "stop" or "wait" takes it back."""
+        taken_back = says_stop(" ".join(said.split()[:2]))
+        return said if taken_back else f"{self._agent.carried} {said}".strip()
+
     def _likely(self, now_ns: int) -> str:
         """What he asks if he is done, as it seems; "" while he speaks or is likely to go on."""
         if self._agent.turn is not None or not self._caller.live or not self._caller.settled:
@@ -224,7 +235,7 @@ class Conversation:
         if self._caller.wait_ms(now_ns) > self._rules.endpoints.open:
             return ""
         said = self._said()
-        return f"{self._agent.carried} {said}".strip() if said else ""
+        return self._joined(said) if said else ""
 
     def _answer_caller(self) -> None:
         utterances, said = self._caller.live, self._said()
@@ -236,7 +247,7 @@ class Conversation:
             self._restore(utterances)
             return  # said over the agent and not meant: a backchannel
         self._agent.end()
-        asked, self._agent.carried = f"{self._agent.carried} {said}".strip(), ""
+        asked, self._agent.carried = self._joined(said), ""
         if asked:
             self._apologised = False
             self._idle.spoke()

@@ -150,7 +150,10 @@ class Deadlines:
 
 @dataclass
 class AgentTurn:
-    """An answer from the order to its end. `carries`: its question, if unanswered, joins the next."""
+    """An answer from the order to its end.
+
+    `carries`: its question, if unanswered, joins the next. `cut_in`: the caller was not done asking.
+    """
 
     number: int
     asked: str
@@ -161,6 +164,7 @@ class AgentTurn:
     finished: bool = False
     cancelled: Outcome | None = None
     carries: bool = False
+    cut_in: bool = False
     detail: str = ""
     voice: Voice = field(default_factory=Voice)
 

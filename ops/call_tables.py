@@ -50,10 +50,10 @@ class TurnRow(NamedTuple):
     """One question and its answer.
 
     `answer_ms` runs from the caller's last voiced sample to the first frame of the agent's voice;
-    the five fields after it are its parts, one after the other. `endpoint_ms` runs from the same sample
-    until the turn was sure: the answer may have been asked for before, its sound was held. `duck_ms` and `stop_ms` run from
-    the interrupting onset to the moment playback began to duck (its ramp comes on top), and to the
-    last frame of the turn that left.
+    the five fields after it are its parts, one after the other. `endpoint_ms` runs from the same
+    sample until the turn was sure: the answer may have been asked for before, its sound was held.
+    `duck_ms` and `stop_ms` run from the interrupting onset to the moment playback began to duck
+    (its ramp comes on top), and to the last frame of the turn that left.
     """
 
     turn: int

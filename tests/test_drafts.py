@@ -174,3 +174,30 @@ def test_a_cut_in_before_a_word_was_heard_is_no_answer() -> None:
         "draft 2: how late is it in tokyo",
         "turn 2: how late is it in tokyo",
     ]
+
+
+def cut_in(words: str) -> list[str]:
+    """The agent has said two words when the caller, 500 ms after his question, says some more."""
+    talk = Talk(rules=Rules(drafts=3))  # "how late is it" is complete: 320 ms
+    talk.play(DONE)
+    talk.tell(730, *says(1, "ten past two"))
+    talk.tell(900, on(900))
+    talk.tell(1360, goes(900, 450))
+    talk.tell(1370, played(1, 240, ended=True))
+    talk.tell(1900, ends(900, 700), fin(900, words))
+    talk.tell(4000)
+    return talk.told[2:]
+
+
+def test_who_was_cut_in_on_has_asked_one_question() -> None:
+    """Within turns.endpoint_ms of his last word he was not done: nothing is answered twice."""
+    assert cut_in("and in tokyo")[:4] == [
+        "stop 1",
+        "superseded 1: ten past",
+        "draft 2: how late is it and in tokyo",
+        "turn 2: how late is it and in tokyo",
+    ]
+
+
+def test_unless_he_takes_it_back() -> None:
+    assert cut_in("wait what day is it today")[-1] == "turn 2: wait what day is it today"
