@@ -45,12 +45,13 @@ class Waits:
 class Lexicon:
     """Words that tell how a stretch of speech ends, lower case.
 
-    `leads_on`: nobody's last word. `opens`: begins a question or an order, which wants an object.
+    `leads_on`: nobody's last word; `after_be`: not after "is" or "are" either. `opens`: begins a question or an order, which wants an object.
     `answers`: complete by themselves. `spelt`: one item of a number or a spelling. `asks_item`:
     somebody is about to give one.
     """
 
     leads_on: frozenset[str]
+    after_be: frozenset[str]
     opens: frozenset[str]
     short_opens: frozenset[tuple[str, ...]]
     answers: frozenset[str]
@@ -69,8 +70,9 @@ ENGLISH = Lexicon(
         "of to at for from with without about into by between through during against as "
         "is are were am be been has had does would could should may might "
         "i'm i'd i'll i've you're we're they're it's he's she's there's what's who's where's let's "
-        "i we they he she who which whose how what why where very just also actually basically"
+        "i we they he she who which whose how what why where very just also actually basically another each every very plus minus times divided multiplied"
     ),
+    after_be=_words("in on up over not going about still"),
     opens=_words(
         "what who whose which when where why how is are was were do does did can could will would "
         "should may tell give show read spell say count sing call send find set play turn open "
@@ -89,6 +91,8 @@ ENGLISH = Lexicon(
             "i would like to know",
             "i want to know",
             "do you know",
+            "do you",
+            "did you",
             "let me",
             "give me",
             "show me",
@@ -117,6 +121,7 @@ ENGLISH = Lexicon(
 _WORD = re.compile(r"[\w']+")
 _TRAILS_OFF = re.compile(r"(,|-|–|\.\.\.|…)\s*$")  # noqa: RUF001 - the dash recognisers write
 _SENTENCE_END = re.compile(r"[.!?]\s*$")
+BE = (["is"], ["are"], ["was"], ["were"], ["am"])
 LONG_ENOUGH = 3
 """Words of a question or an order that is no fragment any more: "what time is" leads on anyway."""
 SPELT_RUN = 2
@@ -142,7 +147,8 @@ def _dictates(text: str, spoken: list[str], lexicon: Lexicon) -> bool:
 
 
 def _leads_on(text: str, spoken: list[str], lexicon: Lexicon) -> bool:
-    return spoken[-1] in lexicon.leads_on or bool(_TRAILS_OFF.search(text))
+    after_be = spoken[-1] in lexicon.after_be and spoken[-2:-1] in BE
+    return spoken[-1] in lexicon.leads_on or after_be or bool(_TRAILS_OFF.search(text))
 
 
 def _is_opening(text: str, spoken: list[str], lexicon: Lexicon) -> bool:
