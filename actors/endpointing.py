@@ -45,7 +45,8 @@ class Waits:
 class Lexicon:
     """Words that tell how a stretch of speech ends, lower case.
 
-    `leads_on`: nobody's last word; `after_be`: not after "is" or "are" either. `opens`: begins a question or an order, which wants an object.
+    `leads_on`: nobody's last word; `after_be`: not after "is" or "are" either. `opens`: begins a question
+    or an order, which wants an object.
     `answers`: complete by themselves. `spelt`: one item of a number or a spelling. `asks_item`:
     somebody is about to give one.
     """
@@ -70,7 +71,8 @@ ENGLISH = Lexicon(
         "of to at for from with without about into by between through during against as "
         "is are were am be been has had does would could should may might "
         "i'm i'd i'll i've you're we're they're it's he's she's there's what's who's where's let's "
-        "i we they he she who which whose how what why where very just also actually basically another each every very plus minus times divided multiplied"
+        "i we they he she who which whose how what why where very just also actually basically "
+        "another each every very plus minus times divided multiplied"
     ),
     after_be=_words("in on up over not going about still"),
     opens=_words(

@@ -38,10 +38,8 @@ def run(tell: Tell, tiny: bool) -> Result:
     tell(f"{len(questions) + len(openings)} clips")
     heard = asyncio.run(_heard([*questions, *openings]))
     done, paused = heard[: len(questions)], heard[len(questions) :]
-    detail: dict[str, object] = {
-        "questions": [p.words for p in done],
-        "openings": [p.words for p in paused],
-    }
+    words = {"questions": [p.words for p in done], "openings": [p.words for p in paused]}
+    detail: dict[str, object] = {**words}
     return Result(bench=NAME, rows=tuple(rows(done, paused)), detail=detail)
 
 

@@ -78,9 +78,9 @@ def test_endpointing_is_measured_without_a_fleet() -> None:
 
 
 def test_voice_to_voice_is_what_the_trace_says() -> None:
-    """The call on the tape: silent at 1500 ms, sure and asked at 1800, heard at 1899."""
+    """The call on the tape: silent at 1500 ms, sure and asked at 1800, heard at 1900."""
     (turn,) = bench_voice.figures(calm_call())
-    assert (turn["total"], turn["endpoint"], turn["rest"], turn["known"]) == (399, 300, 99, 301)
+    assert (turn["total"], turn["endpoint"], turn["rest"], turn["known"]) == (400, 300, 100, 301)
     found = {row.name: row for row in bench_voice.rows([turn], 1, 0)}
     assert found["not the endpoint wait p50"].verdict is True
     assert found["turns heard"].value == 1

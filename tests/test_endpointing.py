@@ -34,6 +34,8 @@ ENDINGS: dict[Ending, tuple[str, ...]] = {
         "excuse me could you tell me",
         "i called because",
         "what time is",
+        "how many days are in",
+        "how do you",
         "my brother,",
         "let me think...",
     ),
