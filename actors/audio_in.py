@@ -123,6 +123,7 @@ class AudioInActor:
             onset_ms=settings.onset_ms,
             hangover_ms=settings.hangover_ms,
             min_level_dbfs=settings.min_level_dbfs,
+            lull_ms=settings.lull_ms,
         )
         self._ears: dict[tuple[str, int], Ear] = {}
         self._heard: dict[str, int] = {}

@@ -53,6 +53,7 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
         engine,
         stt.preroll_ms,
         stt.max_utterance_s,
+        settings.audio_in.lull_ms,
         kit,
         settings.transcript_dir,
         doors=(context, where),

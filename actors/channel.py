@@ -35,6 +35,10 @@ class Feeds(Protocol):
 
     def finish(self) -> None: ...
 
+    def settle(self) -> None: ...
+
+    def resume(self) -> None: ...
+
 
 @dataclass
 class Utterance:
@@ -61,6 +65,8 @@ class Channel:
         self.owed: deque[Utterance] = deque()
         self.current: Utterance | None = None
         self.session: Feeds | None = None
+        self._settled_at: int | None = None
+        """How much voice there was when the words were settled; None while they are open."""
         self._ring: deque[tuple[int, bytes]] = deque()
         named = [segment.utterance for segment in mine if segment.utterance is not None]
         self._last_onset = max(named, default=-1)
@@ -110,6 +116,17 @@ class Channel:
         finally:  # a session that dies of it changes nothing in the account
             self._fed_to = max(self._fed_to, self.heard_to)
 
+    def paused(self, onset: int, voiced: int, silent: int, lull: int) -> None:
+        """Speech goes on: settle the words at a lull; open them again when there was voice since."""
+        if self.session is None or self.current is None or self.current.onset != onset:
+            return
+        if self._settled_at is not None and self._settled_at != voiced:
+            self.session.resume()
+            self._settled_at = None
+        if self._settled_at is None and silent >= lull:
+            self.session.settle()
+            self._settled_at = voiced
+
     def ended(self) -> None:
         """Speech has ended."""
         if self.current is None:
@@ -122,7 +139,7 @@ class Channel:
     def _begin(self, onset: int, start: int) -> None:
         self.current = Utterance(onset, start)
         self.owed.append(self.current)
-        self._fed_to = start
+        self._fed_to, self._settled_at = start, None
         if self.session is not None:
             self.session.begin(onset, start)
 
@@ -149,7 +166,7 @@ class Channel:
             session.feed(sound)
             if utterance.end is not None:
                 session.finish()
-        self.session = session
+        self.session, self._settled_at = session, None
 
     def owed_ranges(self) -> list[tuple[int, int]]:
         """The samples of what is owed, as far as they were heard."""

@@ -13,9 +13,11 @@ class Gain:
         self._now = 1.0
         self._target = 1.0
 
-    def aim(self, gain_db: float) -> None:
-        """From the next frame on, move to `gain_db` (0: full level)."""
+    def aim(self, gain_db: float, at_once: bool = False) -> None:
+        """From the next frame on, move to `gain_db` (0: full level); `at_once`: nothing has sounded yet."""
         self._target = float(10 ** (gain_db / 20))
+        if at_once:
+            self._now = self._target
 
     @property
     def full(self) -> bool:

@@ -6,14 +6,27 @@ from dataclasses import dataclass, field
 
 from schemas import SpokenWords
 
+REPORT_S = 0.15
+"""What the line has played may be told that much late: it reports every 100 ms."""
+
 
 @dataclass
 class Voice:
-    """The sound of one turn: what was to be said where, and how far the line has played."""
+    """The sound of one turn: what was to be said where, and how far the line has played.
+
+    `notices`: indexes of the sentences that must be heard whole.
+    """
 
     sentences: list[SpokenWords] = field(default_factory=list)
     planned: list[str] = field(default_factory=list)
+    notices: set[int] = field(default_factory=set)
     played_s: float = 0.0
+
+    def plan(self, text: str, index: int = -1, notice: bool = False) -> None:
+        """It is to be said next."""
+        self.planned.append(text)
+        if notice:
+            self.notices.add(index)
 
     def played(self, samples: int, rate: int) -> None:
         """The line has played `samples` at `rate` Hz since the turn's first."""
@@ -24,11 +37,30 @@ class Voice:
         """All that was to be said."""
         return " ".join(self.planned)
 
+    @property
+    def in_notice(self) -> bool:
+        """Whether a sentence sounds, or is about to, that must be heard whole."""
+        return any(self._sounds(index) for index in self.notices)
+
+    def _sounds(self, index: int) -> bool:
+        words = [
+            (word, said.rate)
+            for said in self.sentences
+            for word in said.words
+            if said.sentence == index
+        ]
+        if not words:
+            return index == 0
+        start_s = min(word.start / rate for word, rate in words)
+        end_s = max(word.end / rate for word, rate in words)
+        return start_s - REPORT_S <= self.played_s < end_s
+
     def heard(self) -> str:
         """What was said until now: a word counts once half of it was played."""
-        words = []
-        for sentence in sorted(self.sentences, key=lambda said: said.sentence):
-            for word in sentence.words:
-                if (word.start + word.end) / 2 / sentence.rate <= self.played_s:
-                    words.append(word.text)
-        return " ".join(words)
+        timed = [
+            ((word.start + word.end) / 2 / said.rate, word.text)
+            for said in self.sentences
+            for word in said.words
+        ]
+        in_order = sorted(timed, key=lambda word: word[0])
+        return " ".join(text for middle_s, text in in_order if middle_s <= self.played_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Protocol
@@ -25,6 +26,8 @@ from schemas import (
 
 log = structlog.get_logger()
 RETRY_S = 0.25
+_MARKS = re.compile(r"(</?notice>)")
+"""Around what must be heard whole; a model may write them, and turns.notice is said with them."""
 APOLOGY = "I'm sorry, I can't think of an answer right now. Please ask me again in a moment."
 
 
@@ -103,6 +106,7 @@ class Answer:
         self._splitter = Splitter()
         self._tokens = self._sentences = 0
         self._error = ""
+        self._notice = False
 
     def take(self, delta: str) -> None:
         """One token's text."""
@@ -136,7 +140,19 @@ class Answer:
             )
         )
 
-    def _say(self, text: str) -> None:
+    def _say(self, stretch: str) -> None:
+        """A stretch may hold the beginning or end of a notice: each part is a sentence of its own."""
         order = self._order
-        self._emit(Sentence(call=order.call, turn=order.turn, index=self._sentences, text=text))
-        self._sentences += 1
+        for part in _MARKS.split(stretch):
+            if part in ("<notice>", "</notice>"):
+                self._notice = part == "<notice>"
+            elif text := part.strip():
+                sentence = Sentence(
+                    call=order.call,
+                    turn=order.turn,
+                    index=self._sentences,
+                    text=text,
+                    notice=self._notice,
+                )
+                self._emit(sentence)
+                self._sentences += 1

@@ -1,6 +1,7 @@
 """playback: synthesised sound comes in; frames paced in real time go to the line, ducked when asked.
 
 It hears the caller's onset itself and ducks at once; whether it was meant is turn_manager's affair.
+A turn that is not sure yet is held: its sound is there when `turn.started` comes, or never heard.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from schemas import (
     Restore,
     Restored,
     Speech,
+    SpeechEnded,
     SpeechStarted,
+    TurnStarted,
 )
 
 log = structlog.get_logger()
@@ -50,23 +53,49 @@ class Resampler:
 
 @dataclass
 class Playing:
-    """The turn being played on one call."""
+    """The turn being played on one call, or held until it is sure.
+
+    `notices`: where in it, in samples of the line, sound lies that is not lowered.
+    """
 
     turn: int
     resampler: Resampler
     gain: Gain
-    due_ns: int
+    due_ns: int | None = None
     sound: bytearray = field(default_factory=bytearray)
     sent: int = 0
     starved_ns: int = 0
+    whole: bool = False
+    talked_over: bool = False
     ducked: bool = False
+    notices: list[tuple[int, int]] = field(default_factory=list)
+
+    def take(self, event: Speech) -> None:
+        """More sound of the turn; `whole` once it is all there."""
+        start = self.sent + len(self.sound) // 2
+        self.sound += self.resampler.push(event.pcm, event.last)
+        self.whole = event.last
+        if event.notice:
+            self.notices.append((start, self.sent + len(self.sound) // 2))
+
+    @property
+    def lowered(self) -> bool:
+        """Whether the next frame is to be."""
+        notice = any(start <= self.sent < end for start, end in self.notices)
+        return self.talked_over and not notice
 
 
 class PlaybackActor:
-    """One frame every `frame_ms`, one frame ahead of the line so that jitter leaves no hole."""
+    """One frame every `frame_ms`, one frame ahead of the line so that jitter leaves no hole.
+
+    A turn is played from `turn.started` on; what comes of it before is held.
+    """
 
     name = "playback"
-    hears = (Speech, SpeechStarted, Duck, Restore, CallOpened, CallClosed)
+    hears = (
+        *(Speech, TurnStarted, SpeechStarted, SpeechEnded),
+        *(Duck, Restore, CallOpened, CallClosed),
+    )
 
     def __init__(
         self,
@@ -85,6 +114,8 @@ class PlaybackActor:
         )
         self._rates: dict[str, int] = {}
         self._playing: dict[str, Playing] = {}
+        self._sure: dict[str, int] = {}
+        self._talking: dict[str, int] = {}
 
     async def load(self) -> None:
         """There is no engine here."""
@@ -94,51 +125,69 @@ class PlaybackActor:
 
     async def react(self, event: Event, emit: Emit) -> None:
         if isinstance(event, Speech):
-            await self._play(event, self._state(event, emit), emit)
+            await self._take(event, emit)
+        elif isinstance(event, TurnStarted):
+            await self._begin(event, emit)
         elif isinstance(event, SpeechStarted | Duck):
             self._duck(event, emit)
+        elif isinstance(event, SpeechEnded):
+            self._talking.pop(event.call, None)
         elif isinstance(event, Restore):
             self._restore(event, emit)
         elif isinstance(event, CallOpened):
             self._rates[event.call] = event.agent_rate
         elif isinstance(event, CallClosed):
-            self._rates.pop(event.call, None)
-            self._playing.pop(event.call, None)
+            self._forget(event.call)
 
-    def _state(self, event: Speech, emit: Emit) -> Playing:
+    def _forget(self, call: str) -> None:
+        for held in (self._rates, self._playing, self._sure, self._talking):
+            held.pop(call, None)
+
+    async def _begin(self, event: TurnStarted, emit: Emit) -> None:
+        """The turn is sure. Speech that began before its question's end does not lower it."""
+        self._sure[event.call] = event.turn
+        if self._talking.get(event.call, event.end) < event.end:
+            del self._talking[event.call]
+        if (playing := self._playing.get(event.call)) is not None and playing.turn == event.turn:
+            await self._play(event.call, playing, emit)
+
+    async def _take(self, event: Speech, emit: Emit) -> None:
         playing = self._playing.get(event.call)
         if playing is None or playing.turn != event.turn:
             rate = self._rate(event.call)
-            playing = Playing(
-                event.turn,
-                Resampler(event.rate, rate),
-                Gain(rate, self._ramp_ms),
-                due_ns=emit.at_ns - self._frame_ns,
-            )
+            gain = Gain(rate, self._ramp_ms)
+            playing = Playing(event.turn, Resampler(event.rate, rate), gain)
             self._playing[event.call] = playing
-        return playing
+        playing.take(event)
+        if self._sure.get(event.call) == event.turn:
+            await self._play(event.call, playing, emit)
+        else:
+            self._note(event.call, playing, emit)
 
     def _rate(self, call: str) -> int:
         return self._rates.get(call, 16_000)
 
-    async def _play(self, event: Speech, playing: Playing, emit: Emit) -> None:
-        playing.sound += playing.resampler.push(event.pcm, event.last)
-        rate = self._rate(event.call)
-        frame = 2 * rate * self._frame_ms // 1000
+    async def _play(self, call: str, playing: Playing, emit: Emit) -> None:
+        """All that is there, a frame at a time."""
+        frame = 2 * self._rate(call) * self._frame_ms // 1000
+        if playing.due_ns is None:
+            playing.due_ns = emit.at_ns - self._frame_ns
         try:
             while len(playing.sound) >= frame:
                 await self._pace(playing, emit)
-                self._send(event, playing, frame, emit)
-            if event.last:
-                await self._finish(event, playing, frame, emit)
+                self._send(call, playing, frame, emit)
+            if playing.whole:
+                await self._finish(call, playing, frame, emit)
         finally:
-            emit.note(
-                unplayed_ms=round(len(playing.sound) / 2 / rate * 1000),
-                played_samples=playing.sent,
-            )
+            self._note(call, playing, emit)
+
+    def _note(self, call: str, playing: Playing, emit: Emit) -> None:
+        unplayed_ms = len(playing.sound) / 2 / self._rate(call) * 1000
+        emit.note(unplayed_ms=round(unplayed_ms), played_samples=playing.sent)
 
     async def _pace(self, playing: Playing, emit: Emit) -> None:
         """Wait for the frame's time; a voice that was starved starts anew from now."""
+        assert playing.due_ns is not None
         await emit.clock.sleep_until(playing.due_ns)
         late_ns = emit.clock.now() - playing.due_ns
         if late_ns > LATE_FRAMES * self._frame_ns and playing.sent:
@@ -146,55 +195,69 @@ class PlaybackActor:
             playing.due_ns += late_ns
         playing.due_ns += self._frame_ns
 
-    def _send(
-        self, event: Speech, playing: Playing, size: int, emit: Emit, last: bool = False
-    ) -> None:
-        pcm = playing.gain.apply(bytes(playing.sound[:size]))
+    def _send(self, call: str, playing: Playing, size: int, emit: Emit, last: bool = False) -> None:
+        if not playing.sent and self._ducks and call in self._talking:
+            playing.talked_over = True
+        self._level(call, playing, emit)
         frame = AgentPcm(
-            call=event.call,
-            turn=event.turn,
+            call=call,
+            turn=playing.turn,
             first=playing.sent,
-            rate=self._rate(event.call),
-            pcm=pcm,
+            rate=self._rate(call),
+            pcm=playing.gain.apply(bytes(playing.sound[:size])),
             ducked=playing.ducked,
             last=last,
         )
         if not emit(frame):
             return
         if not playing.sent:
-            emit(PlaybackStarted(call=event.call, turn=event.turn))
+            emit(PlaybackStarted(call=call, turn=playing.turn))
         playing.sent = frame.end
         del playing.sound[:size]
 
-    async def _finish(self, event: Speech, playing: Playing, frame: int, emit: Emit) -> None:
+    async def _finish(self, call: str, playing: Playing, frame: int, emit: Emit) -> None:
         if playing.sound or not playing.sent:
             playing.sound += bytes(frame - len(playing.sound))
         await self._pace(playing, emit)
-        self._send(event, playing, len(playing.sound), emit, last=True)
+        self._send(call, playing, len(playing.sound), emit, last=True)
         emit(
             PlaybackFinished(
-                call=event.call,
-                turn=event.turn,
+                call=call,
+                turn=playing.turn,
                 samples=playing.sent,
-                rate=self._rate(event.call),
+                rate=self._rate(call),
                 starved_ms=playing.starved_ns / 1e6,
             )
         )
-        self._playing.pop(event.call, None)
+        self._playing.pop(call, None)
 
-    def _duck(self, event: Event, emit: Emit) -> None:
-        """At the caller's onset whatever is playing, at an order the turn it names."""
-        call, playing = event.call, self._playing.get(event.call)
-        if playing is None or (event.turn and event.turn != playing.turn):
+    def _duck(self, event: SpeechStarted | Duck, emit: Emit) -> None:
+        """At the caller's onset whatever sounds, or is about to; at an order the turn it names."""
+        if isinstance(event, SpeechStarted):
+            self._talking[event.call] = event.onset
+        playing = self._playing.get(event.call)
+        if playing is None or not playing.sent or (event.turn and event.turn != playing.turn):
             return
-        if self._ducks and not playing.ducked:
-            playing.ducked = True
-            playing.gain.aim(self._duck_db)
-            emit(Ducked(call=call, turn=playing.turn, at=playing.sent, gain_db=self._duck_db))
+        if self._ducks:
+            playing.talked_over = True
+            self._level(event.call, playing, emit)
 
     def _restore(self, event: Restore, emit: Emit) -> None:
-        call, playing = event.call, self._playing.get(event.call)
-        if playing is not None and playing.turn == event.turn and playing.ducked:
-            playing.ducked = False
-            playing.gain.aim(0.0)
-            emit(Restored(call=call, turn=playing.turn, at=playing.sent))
+        self._talking.pop(event.call, None)
+        playing = self._playing.get(event.call)
+        if playing is not None and playing.turn == event.turn:
+            playing.talked_over = False
+            self._level(event.call, playing, emit)
+
+    def _level(self, call: str, playing: Playing, emit: Emit) -> None:
+        """Up or down from the next frame on; at once where nothing has sounded yet."""
+        if playing.lowered == playing.ducked:
+            return
+        playing.ducked = playing.lowered
+        at, at_once = playing.sent, not playing.sent
+        if playing.ducked:
+            playing.gain.aim(self._duck_db, at_once)
+            emit(Ducked(call=call, turn=playing.turn, at=at, gain_db=self._duck_db))
+        else:
+            playing.gain.aim(0.0, at_once)
+            emit(Restored(call=call, turn=playing.turn, at=at))

@@ -19,6 +19,7 @@ class Thresholds:
     onset_ms: float = 64
     hangover_ms: float = 250
     min_level_dbfs: float = -55.0
+    lull_ms: float = 96
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Segmenter:
         if silent >= self._t.hangover_ms * 16:
             self._onset = None
             return [Ended(onset, self._last_voiced, self._voiced)]
-        if self._windows % CONTINUED_EVERY:
+        lull = silent - WINDOW < self._t.lull_ms * 16 <= silent
+        if self._windows % CONTINUED_EVERY and not lull:
             return []
         return [Continued(onset, self._voiced, silent, window)]

@@ -36,6 +36,7 @@ from schemas import (
     Final,
     Partial,
     SessionOpened,
+    SpeechContinued,
     SpeechEnded,
     SpeechStarted,
     SttDegraded,
@@ -63,6 +64,7 @@ class Kit:
     endpoint: str = ""
     preroll: int = 6400
     longest: int = 30 * RATE
+    lull: int = 1536
     stall_ms: float = 2500
     batch_interval_s: float = 30.0
     allowance: Allowance = field(default_factory=Allowance)
@@ -95,6 +97,12 @@ class Pinned:
         self._alive()
         self.session.finish()
         self._stall.fed(self._now)
+
+    def settle(self) -> None:
+        self.session.settle()
+
+    def resume(self) -> None:
+        self.session.resume()
 
     def _alive(self) -> None:
         if dead := getattr(self.session, "dead", ""):
@@ -164,6 +172,8 @@ class Stream:
                     await self._frame(event)
                 elif isinstance(event, SpeechStarted):
                     self.channel.started(event.onset)
+                elif isinstance(event, SpeechContinued):
+                    self.channel.paused(event.onset, event.voiced, event.silent, self.kit.lull)
                 elif isinstance(event, SpeechEnded):
                     if event.end > self.channel.heard_to:
                         await self._catch_up(event.end)
@@ -571,6 +581,7 @@ def _partial(call: str, channel: int, guess: Hypothesis, stt_session: str) -> Pa
         start=guess.start,
         end=guess.end,
         stt_session=stt_session,
+        settled=guess.settled,
     )
 
 

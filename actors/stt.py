@@ -26,6 +26,7 @@ from schemas import (
     CallerPcm,
     CallOpened,
     Event,
+    SpeechContinued,
     SpeechEnded,
     SpeechStarted,
     Stamp,
@@ -39,20 +40,28 @@ class SttActor:
     """Recognises what is said between an onset, less the pre-roll, and the end of speech."""
 
     name = "stt"
-    hears = (CallerPcm, SpeechStarted, SpeechEnded, CallOpened, CallClosed, BreakerChanged)
+    hears = (
+        *(CallerPcm, SpeechStarted, SpeechContinued, SpeechEnded),
+        *(CallOpened, CallClosed, BreakerChanged),
+    )
 
     def __init__(
         self,
         engine: SttEngine,
         preroll_ms: int = 400,
         max_utterance_s: float = 30.0,
+        lull_ms: int = 96,
         kit: Kit | None = None,
         transcripts: Path | None = None,
         doors: tuple[Context, Endpoints] | None = None,
     ) -> None:
-        """`transcripts`: a folder; None: in memory. `doors`: where audio_in and the breaker are."""
+        """`lull_ms`: a pause of that length has the words settled, so that the final is there early.
+
+        `transcripts`: a folder; None: in memory. `doors`: where audio_in and the breaker are.
+        """
         self.kit = kit or Kit(engine, None, None, Anyone())
         self.kit.preroll = preroll_ms * 16
+        self.kit.lull = lull_ms * 16
         self.kit.longest = int(max_utterance_s * 16_000)
         self._folder = transcripts
         self._doors = doors
@@ -99,7 +108,7 @@ class SttActor:
         }
 
     async def react(self, event: Event, emit: Emit) -> None:
-        if isinstance(event, CallerPcm | SpeechStarted | SpeechEnded):
+        if isinstance(event, CallerPcm | SpeechStarted | SpeechContinued | SpeechEnded):
             if 0 <= event.channel < MOST_CHANNELS:
                 await (await self._stream(event.call, event.channel, emit)).take(event)
         elif isinstance(event, CallOpened):

@@ -13,6 +13,7 @@ from schemas import (
     CallClosed,
     EngineFailed,
     Event,
+    Interject,
     LlmFinished,
     Sentence,
     Speech,
@@ -37,7 +38,7 @@ class TtsActor:
     """Speaks each sentence as it comes; the next one no earlier than `lead_s` before it is due."""
 
     name = "tts"
-    hears = (Sentence, LlmFinished, CallClosed)
+    hears = (Sentence, Interject, LlmFinished, CallClosed)
 
     def __init__(self, voice: Voice, lead_s: float = 2.0) -> None:
         self._voice, self._lead_s = voice, lead_s
@@ -50,6 +51,8 @@ class TtsActor:
         await self._voice.close()
 
     async def react(self, event: Event, emit: Emit) -> None:
+        if isinstance(event, Interject):
+            event = Sentence(call=event.call, turn=event.turn, index=-1, text=event.text)
         if isinstance(event, Sentence):
             await self._speak(event, self._state(event, emit), emit)
         elif isinstance(event, LlmFinished):
@@ -99,6 +102,7 @@ class TtsActor:
                 first=spoken.samples,
                 rate=rate,
                 pcm=chunk.pcm,
+                notice=event.notice,
             )
             emit(speech)
             spoken.samples = speech.end

@@ -6,20 +6,25 @@ It opens and closes calls, alone broadcasts CANCEL, and leaves every decision to
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import get_args
 
+import msgspec
 import structlog
 from ulid import ULID
 
 from actors.duplex import Duplex, FullDuplex, HalfDuplex
+from actors.endpointing import Waits
 from actors.notebook import Entry, Notebook
-from actors.turn_rules import Conversation, Effect, Rules, Say, Stop
+from actors.turn_rules import Conversation
+from actors.turn_state import Effect, HangUp, Patience, Phrases, Rules, Say, Stop, Watchdog
 from bus.clock import Alarm, Clock
 from bus.endpoints import Endpoints
 from bus.rounds import Budget, Rounds
 from bus.runtime import Context, Emit, Runtime
-from bus.settings import Settings
+from bus.settings import Settings, Watch
 from bus.wire import topic_of
 from schemas import (
     Acked,
@@ -114,14 +119,24 @@ class TurnManager:
         self._seen: dict[str, Seen] = {}
         self._timers: dict[str, Alarm] = {}
         self._steps: dict[str, list[tuple[str, str, int, int]]] = {}
+        self._tripped: Counter[str] = Counter()
         turns = settings.turns
         self._rules = Rules(
-            endpoint_ms=turns.endpoint_ms,
+            endpoints=Waits(
+                open=turns.endpoint_ms,
+                complete=turns.endpoint_complete_ms,
+                unfinished=turns.endpoint_unfinished_ms,
+                dictation=turns.endpoint_dictation_ms,
+            ),
+            by_words=turns.endpointing == "words",
             hangover_ms=settings.audio_in.hangover_ms,
             final_wait_ms=turns.final_wait_ms,
             max_turn_ms=turns.max_turn_s * 1000,
             answer_wait_ms=turns.answer_wait_ms,
             system_prompt=turns.system_prompt,
+            drafts=turns.drafts,
+            patience=_patience(settings.watch),
+            phrases=Phrases(**msgspec.structs.asdict(settings.phrases)),
         )
 
     def attach(self, runtime: Runtime) -> None:
@@ -163,8 +178,9 @@ class TurnManager:
             await self.rounds.close()
 
     def gauges(self) -> dict[str, float]:
-        """Calls in progress."""
-        return {"active_calls": float(len(self._open))}
+        """Calls in progress; how often each watchdog has ended something stuck."""
+        tripped = {f"watchdog_{name}": float(self._tripped[name]) for name in get_args(Watchdog)}
+        return {"active_calls": float(len(self._open)), **tripped}
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -192,7 +208,10 @@ class TurnManager:
     def _begin(self, event: CallOpened) -> Conversation:
         barge_in = self._settings.fleet.enable_barge_in
         duplex: Duplex = FullDuplex(self._settings.turns.commit_ms) if barge_in else HalfDuplex()
-        talk = Conversation(event.call, event.turn_base, duplex, self._rules)
+        rules = self._rules
+        if not event.attended:
+            rules = replace(rules, patience=replace(rules.patience, idle_ms=0))
+        talk = Conversation(event.call, event.turn_base, duplex, rules)
         self._open[event.call] = event
         self._talks[event.call] = talk
         self._steps[event.call] = []
@@ -203,8 +222,7 @@ class TurnManager:
         at_ns = emit.at_ns
         self._note(event, emit.cause, at_ns)
         effects = list(talk.step(event, at_ns))
-        greeting = self._settings.turns.greeting
-        if isinstance(event, CallOpened) and greeting:
+        if isinstance(event, CallOpened) and (greeting := self._greeting):
             effects += talk.say(greeting, at_ns)
         self._arm(talk)
         stops = any(isinstance(effect, Stop) for effect in effects)
@@ -217,6 +235,12 @@ class TurnManager:
         if isinstance(event, CallClosed):
             self._end(talk.call, at_ns)
 
+    @property
+    def _greeting(self) -> str:
+        """What is said first: a notice that must be heard whole, and the greeting."""
+        notice, greeting = self._settings.turns.notice, self._settings.turns.greeting
+        return f"{f'<notice>{notice}</notice>' if notice else ''} {greeting}".strip()
+
     async def _act(self, call: str, effects: Iterable[Effect], at_ns: int) -> None:
         assert self.rounds is not None
         assert self._runtime is not None
@@ -225,6 +249,17 @@ class TurnManager:
                 await self.rounds.cancel(call, effect.turn, effect.reason, at_ns)
             elif isinstance(effect, Say):
                 self._runtime.emit(effect.event, at_ns)
+            elif isinstance(effect, HangUp):
+                await self.answer(CloseCall(call=call, reason=effect.reason))
+            else:
+                self._tripped[effect.watchdog] += 1
+                log.warning(
+                    "watchdog",
+                    call_id=call,
+                    turn_id=effect.turn,
+                    watchdog=effect.watchdog,
+                    why=effect.detail,
+                )
 
     def _end(self, call: str, at_ns: int) -> None:
         assert self.rounds is not None
@@ -317,6 +352,7 @@ class TurnManager:
             caller_rate=request.caller_rate,
             agent_rate=request.agent_rate,
             channels=request.channels,
+            attended=request.attended,
             turn_base=wall_ns // 1_000_000,
             wall_ns=wall_ns,
         )
@@ -343,3 +379,16 @@ class TurnManager:
             for name in self._settings.fleet.roster
             if (seen := self._seen.get(name)) is None or not seen.ready or seen.at_ns < fresh_ns
         ]
+
+
+def _patience(watch: Watch) -> Patience:
+    return Patience(
+        unheard_ms=watch.unheard_ms,
+        no_words_ms=watch.no_words_s * 1000,
+        voice_lost_ms=watch.voice_lost_ms,
+        token_wait_ms=watch.token_wait_ms,
+        voice_wait_ms=watch.voice_wait_ms,
+        idle_ms=watch.idle_s * 1000,
+        idle_prompts=watch.idle_prompts,
+        hang_up=watch.hang_up,
+    )

@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from actors.agent_side import AgentSide
+from actors.caller_side import CallerSide
 from actors.duplex import Duplex
-from actors.evidence import Evidence, is_backchannel
+from actors.endpointing import EndOfTurn
+from actors.evidence import Evidence, is_backchannel, says_stop
+from actors.idle import Idle
 from actors.turn_state import (
-    AgentTurn,
+    SAMPLES_PER_MS,
+    Deadlines,
     Effect,
+    HangUp,
     Memory,
-    Outcome,
+    Outbox,
     Rules,
-    Say,
-    Stop,
+    Tripped,
     Utterance,
 )
 from schemas import (
@@ -34,334 +39,275 @@ from schemas import (
     Partial,
     PlaybackFinished,
     PlaybackStarted,
-    Respond,
     Restore,
     Sentence,
     SpeechContinued,
     SpeechEnded,
     SpeechStarted,
     SpokenWords,
-    TurnEnded,
-    TurnStarted,
 )
-
-MS = 1_000_000
-SAMPLES_PER_MS = 16
-HEARD_WAIT_MS = 300
-INTERRUPTED = "[interrupted by the caller]"
-
-__all__ = ["INTERRUPTED", "Conversation", "Effect", "Memory", "Rules", "Say", "Stop"]
 
 
 class Conversation:
     """One call, from opened to closed."""
 
-    def __init__(self, call: str, turn_base: int, duplex: Duplex, rules: Rules) -> None:
+    def __init__(
+        self,
+        call: str,
+        turn_base: int,
+        duplex: Duplex,
+        rules: Rules,
+        end_of_turn: EndOfTurn | None = None,
+    ) -> None:
         self.call, self._duplex, self._rules = call, duplex, rules
-        self._last_turn = turn_base
-        self._turn: AgentTurn | None = None
-        self._utterances: dict[int, Utterance] = {}
-        self._carried = ""
-        self._history: list[Message] = []
-        self._deadlines: dict[str, int] = {}
-        self._out: list[Effect] = []
-        self._now = 0
-        self._table: dict[type[Event], Callable[[Any, int], None]] = {
+        self._out = Outbox()
+        self._deadlines = Deadlines(self._out)
+        self._caller = CallerSide(rules, end_of_turn or rules.end_of_turn())
+        self._agent = AgentSide(call, turn_base, rules, self._out, self._deadlines)
+        self._idle = Idle(rules.patience, self._deadlines)
+        self._apologised = False
+        self._goodbye = 0
+        self._open = True
+        agent = self._agent
+        self._table: dict[type[Event], Callable[[Any, int], object]] = {
             SpeechStarted: self._on_onset,
             SpeechContinued: self._on_continued,
             SpeechEnded: self._on_speech_ended,
             Partial: self._on_partial,
             Final: self._on_final,
-            Sentence: self._on_sentence,
-            SpokenWords: self._on_words,
-            LlmFinished: self._on_llm_finished,
+            Sentence: agent.on_sentence,
+            SpokenWords: agent.on_words,
+            LlmFinished: agent.on_llm_finished,
             PlaybackStarted: self._on_playback_started,
-            PlaybackFinished: self._on_playback_finished,
+            PlaybackFinished: agent.on_playback_finished,
             LinePlayed: self._on_line_played,
             CancelCall: self._on_cancel_asked,
-            ActorBack: self._on_actor_back,
+            ActorBack: agent.on_actor_back,
             CallClosed: self._on_closed,
         }
 
     @property
     def deadline_ns(self) -> int | None:
         """When `step` wants to be called even if nothing happens."""
-        ends = [(u.answer_from_ns, u.final_by_ns) for u in self._live() if u.ended]
-        instants = [*self._deadlines.values(), *(instant for pair in ends for instant in pair)]
-        return min((instant for instant in instants if instant > self._now), default=None)
+        now = self._out.now_ns
+        instants = [*self._deadlines.instants, *self._caller.deadlines(now)]
+        return min((instant for instant in instants if instant > now), default=None)
 
     @property
     def turn(self) -> int:
         """The turn in progress; 0 when the caller has the floor."""
-        return self._turn.number if self._turn else 0
+        return self._agent.turn.number if self._agent.turn else 0
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """The conversation as the model is shown it."""
-        return (Message("system", self._rules.system_prompt), *self._history)
+        return self._agent.messages
 
     def step(self, event: Event, at_ns: int) -> list[Effect]:
         """Take one event (a TurnTick only tells the time); what follows from it, in order."""
-        self._out = []
-        self._now = at_ns
+        effects = self._out.begin(at_ns)
         if (rule := self._table.get(type(event))) is not None:
             rule(event, at_ns)
-        self._on_time()
-        return self._out
+        if self._open:
+            self._on_time(at_ns)
+        return effects
 
     def memory(self) -> Memory:
         """What a successor needs to go on with this call."""
-        turn = self._turn
-        asked = turn.asked if turn else self._carried
-        return Memory(self._last_turn, asked, turn is not None, tuple(self._history))
+        return self._agent.memory()
 
     def recall(self, memory: Memory, at_ns: int) -> list[Effect]:
-        """Go on after a crash: what was being answered is cut, for nobody knows what was heard."""
-        self._out, self._now = [], at_ns
-        self._last_turn = memory.last_turn
-        self._history = list(memory.history)
-        if memory.answering:
-            self._turn = AgentTurn(memory.last_turn, memory.asked, 0, 0)
-            self._turn.cancelled, self._turn.detail = "failed", "turn_manager was restarted"
-            self._out.append(Stop(memory.last_turn, self._turn.detail))
-            self._end_turn(self._turn)
-        return self._out
+        """Go on after a crash."""
+        effects = self._out.begin(at_ns)
+        self._agent.recall(memory)
+        return effects
 
     def say(self, text: str, at_ns: int) -> list[Effect]:
         """Begin a turn with words of our own: a greeting."""
-        self._out = []
-        self._now = at_ns
-        self._begin_turn("", 0, 0, say=text)
-        return self._out
+        effects = self._out.begin(at_ns)
+        self._deadlines.drop("idle")
+        self._say(text)
+        return effects
 
     # -- the caller's voice ----------------------------------------------------------------------
 
     def _on_onset(self, event: SpeechStarted, at_ns: int) -> None:
-        floor = self._turn is not None and self._turn.cancelled is None
-        utterance = Utterance(event.onset, end=event.onset, over_agent=floor)
-        utterance.dismissed = not self._duplex.listens(floor)
-        self._utterances[event.onset] = utterance
-        if not utterance.dismissed:
-            self._deadlines.setdefault("limit", at_ns + int(self._rules.max_turn_ms * MS))
+        floor = self._agent.has_floor
+        counts = self._duplex.listens(floor)
+        self._caller.begin(event.onset, at_ns, floor, counts)
+        if counts:
+            self._goodbye = 0
+            self._deadlines.expect_once("limit", self._rules.max_turn_ms)
 
     def _on_continued(self, event: SpeechContinued, at_ns: int) -> None:
-        if utterance := self._utterances.get(event.onset):
-            utterance.voiced, utterance.end = event.voiced, event.end
-            self._weigh(utterance, at_ns)
+        if utterance := self._caller.goes_on(event, at_ns):
+            self._weigh(utterance)
 
     def _on_speech_ended(self, event: SpeechEnded, at_ns: int) -> None:
-        if (utterance := self._utterances.get(event.onset)) is None:
-            return
-        utterance.voiced, utterance.end, utterance.ended = event.voiced, event.end, True
-        wait_ms = max(0.0, self._rules.endpoint_ms - self._rules.hangover_ms)
-        utterance.answer_from_ns = at_ns + int(wait_ms * MS)
-        utterance.final_by_ns = at_ns + int(self._rules.final_wait_ms * MS)
-        self._weigh(utterance, at_ns)
+        if utterance := self._caller.ends(event, at_ns):
+            self._weigh(utterance)
 
     def _on_partial(self, event: Partial, at_ns: int) -> None:
-        if utterance := self._utterances.get(event.utterance):
-            utterance.partial = event.text
-            self._weigh(utterance, at_ns)
+        if utterance := self._caller.utterances.get(event.utterance):
+            utterance.partial, utterance.settled_words = event.text, event.settled
+            self._weigh(utterance)
 
     def _on_final(self, event: Final, at_ns: int) -> None:
-        if utterance := self._utterances.get(event.utterance):
+        if utterance := self._caller.utterances.get(event.utterance):
             utterance.take(event)
-            self._weigh(utterance, at_ns)
+            self._weigh(utterance)
 
-    def _weigh(self, utterance: Utterance, at_ns: int) -> None:
-        """Speech over the agent: was it meant? Committed once, for good."""
-        turn = self._turn
+    def _weigh(self, utterance: Utterance) -> None:
+        """Speech over the agent: was it meant? Committed once, for good; never in a notice."""
+        turn = self._agent.turn
         if not utterance.over_agent or utterance.dismissed or turn is None or turn.cancelled:
+            return
+        if self._agent.protected:
             return
         evidence = Evidence(
             utterance.voiced / SAMPLES_PER_MS, utterance.words, ended=utterance.ended
         )
         verdict = self._duplex.judge(evidence)
         if verdict == "commit":
-            self._interrupt(turn, f"barge-in: {utterance.words or 'voice'}", at_ns)
+            goes_on = self._goes_on(utterance, turn.end)
+            self._interrupt(f"barge-in: {utterance.words or 'voice'}", goes_on=goes_on)
         elif verdict == "restore":
             if not utterance.restored:  # once: by now another onset may have ducked the voice again
-                self._publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
+                self._out.publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
             utterance.restored = True
             utterance.dismissed = utterance.final is not None
 
-    def _interrupt(self, turn: AgentTurn, reason: str, at_ns: int, carry: bool = True) -> None:
-        """Take the floor from the agent; a question it had not begun to answer is not lost."""
-        turn.cancelled, turn.detail = "interrupted", reason
-        self._out.append(Stop(turn.number, reason))
-        self._deadlines.pop("answer", None)
-        for utterance in self._utterances.values():
+    def _goes_on(self, utterance: Utterance, end: int) -> bool:
+        """Whether he was not done, the wait was too short: what he says is the rest of his question."""
+        pause_ms = (utterance.onset - end) / SAMPLES_PER_MS
+        return 0 <= pause_ms <= self._rules.endpoints.open
+
+    def _interrupt(self, reason: str, carry: bool = True, goes_on: bool = False) -> None:
+        """Take the floor from the agent."""
+        for utterance in self._caller.utterances.values():
             utterance.over_agent = False
-        if turn.voice.played_s == 0 and not turn.speaking:
-            if carry:
-                self._carried = f"{self._carried} {turn.asked}".strip()
-                turn.cancelled = "superseded"
-            self._end_turn(turn)
-        else:
-            self._deadlines["heard"] = at_ns + HEARD_WAIT_MS * MS
+        self._agent.interrupt(reason, carry, goes_on)
 
     # -- the end of the caller's turn ------------------------------------------------------------
 
-    def _on_time(self) -> None:
-        if self._due("heard") and self._turn is not None:
-            self._end_turn(self._turn)
-        if self._due("answer") and self._turn is not None and not self._turn.cancelled:
-            self._give_up(self._turn)
-        if not self._live():
-            self._deadlines.pop("limit", None)
-        elif self._due("limit") or self._caller_is_done():
+    def _on_time(self, now_ns: int) -> None:
+        self._agent.on_time()
+        self._free_the_caller(now_ns)
+        if not self._caller.live:
+            self._deadlines.drop("limit")
+        elif not self._agent.protected and (
+            self._deadlines.due("limit") or self._caller.done(now_ns)
+        ):
             self._answer_caller()
+        self._agent.consider(self._likely(now_ns))
+        self._nudge()
 
-    def _due(self, name: str) -> bool:
-        if self._deadlines.get(name, self._now + 1) > self._now:
-            return False
-        del self._deadlines[name]
-        return True
+    def _free_the_caller(self, now_ns: int) -> None:
+        """What of his is stuck ends; what nobody understood of it is not met with silence."""
+        for watchdog, utterance in self._caller.stuck(now_ns):
+            detail = f"speech from sample {utterance.onset}"
+            self._out.add(Tripped(watchdog, 0, detail))
+            if watchdog == "no_end":
+                self._weigh(utterance)
+            elif self._agent.has_floor:
+                self._restore([utterance])
+            else:
+                self._apologise()
 
-    def _live(self) -> list[Utterance]:
-        return [u for u in self._utterances.values() if not u.dismissed]
+    def _restore(self, utterances: list[Utterance]) -> None:
+        """Speech over the agent that no longer counts leaves no lowered voice behind."""
+        if any(u.over_agent and not u.restored for u in utterances):
+            self._out.publish(Restore(call=self.call, turn=self.turn, reason="not meant"))
 
-    def _caller_is_done(self) -> bool:
-        """Quiet for the endpoint wait, and the words are there or will not come any more."""
-        return all(
-            u.ended
-            and u.answer_from_ns <= self._now
-            and (u.final is not None or u.given_up(self._now))
-            for u in self._live()
-        )
+    def _said(self) -> str:
+        """His words; a backchannel over an answer's last words is no question."""
+        return self._caller.words(lambda u: not (u.over_agent and is_backchannel(u.words)))
+
+    def _joined(self, said: str) -> str:
+        """With the question that was not answered, unless "stop" or "wait" takes it back."""
+        taken_back = says_stop(" ".join(said.split()[:2]))
+        return said if taken_back else f"{self._agent.carried} {said}".strip()
+
+    def _likely(self, now_ns: int) -> str:
+        """What he asks if he is done, as it seems; "" while he speaks or is likely to go on."""
+        if self._agent.turn is not None or not self._caller.live or not self._caller.settled:
+            return ""
+        if self._caller.wait_ms(now_ns) > self._rules.endpoints.open:
+            return ""
+        said = self._said()
+        return self._joined(said) if said else ""
 
     def _answer_caller(self) -> None:
-        utterances = self._live()
-        self._utterances.clear()
-        self._deadlines.pop("limit", None)
-        if self._turn is not None:
-            if self._turn.cancelled is None:
-                return  # said over the agent and not meant: a backchannel
-            self._end_turn(self._turn)
-        # A backchannel over an answer's last words is no question, though the answer has ended.
-        words = [
-            u.words
-            for u in utterances
-            if u.words and not (u.over_agent and is_backchannel(u.words))
-        ]
-        asked = " ".join([self._carried, *words]).strip()
-        self._carried = ""
+        utterances, said = self._caller.live, self._said()
+        unheard = not any(u.over_agent for u in utterances)
+        voiced_ms = self._caller.voiced_ms
+        self._caller.utterances.clear()
+        self._deadlines.drop("limit")
+        if self._agent.has_floor:
+            self._restore(utterances)
+            return  # said over the agent and not meant: a backchannel
+        self._agent.end()
+        asked, self._agent.carried = self._joined(said), ""
         if asked:
-            self._begin_turn(asked, utterances[0].onset, utterances[-1].end)
+            self._apologised = False
+            self._idle.spoke()
+            self._agent.begin(asked, utterances[0].onset, utterances[-1].end)
+        elif unheard and 0 < self._rules.patience.unheard_ms <= voiced_ms:
+            self._out.add(Tripped("no_words", 0, f"{voiced_ms:g} ms of voice, no word"))
+            self._apologise()
 
-    def _begin_turn(self, asked: str, start: int, end: int, say: str = "") -> None:
-        self._last_turn += 1
-        self._turn = AgentTurn(self._last_turn, asked, start, end)
-        self._deadlines["answer"] = self._now + int(self._rules.answer_wait_ms * MS)
-        number, question = self._last_turn, (Message("user", asked),) if asked else ()
-        messages = (*self.messages, *question)
-        self._publish(TurnStarted(call=self.call, turn=number, text=asked, start=start, end=end))
-        self._turn.order = Respond(call=self.call, turn=number, messages=messages, say=say)
-        self._publish(self._turn.order)
+    # -- words of our own ------------------------------------------------------------------------
 
-    # -- the agent's turn ------------------------------------------------------------------------
+    def _say(self, text: str) -> None:
+        here = self._caller.last_sample  # who has spoken until now does not speak over this
+        self._agent.begin("", here, here, say=text)
 
-    def _mine(self, event: Event) -> AgentTurn | None:
-        return self._turn if self._turn and self._turn.number == event.turn else None
+    def _apologise(self) -> None:
+        """Once, until something is understood: a noise would else be talked to for ever."""
+        if self._rules.phrases.sorry and not self._apologised:
+            self._apologised = True
+            self._say(self._rules.phrases.sorry)
 
-    def _on_sentence(self, event: Sentence, at_ns: int) -> None:
-        if turn := self._mine(event):
-            turn.voice.planned.append(event.text)
+    def _nudge(self) -> None:
+        """A caller who owes the next word is asked, then taken leave of."""
+        free = self._agent.turn is None and not self._caller.live
+        if self._goodbye and free:
+            self._goodbye = 0
+            self._out.add(HangUp("the caller was idle"))
+            self._open = False
+            return
+        match self._idle.look(free):
+            case "prompt":
+                self._say(self._rules.phrases.still_there)
+            case "leave":
+                self._say(self._rules.phrases.goodbye)
+                self._goodbye = self.turn
 
-    def _on_words(self, event: SpokenWords, at_ns: int) -> None:
-        if turn := self._mine(event):
-            turn.voice.sentences.append(event)
-
-    def _on_llm_finished(self, event: LlmFinished, at_ns: int) -> None:
-        if (turn := self._mine(event)) and event.error:
-            turn.detail = event.error
+    # -- the agent's voice -----------------------------------------------------------------------
 
     def _on_playback_started(self, event: PlaybackStarted, at_ns: int) -> None:
-        if turn := self._mine(event):
-            turn.speaking = True
-            self._expect_progress(at_ns)
-            if any(u.over_agent and not u.ended for u in self._live()):
-                self._publish(Duck(call=self.call, turn=turn.number))
+        turn = self._agent.on_playback_started(event, at_ns)
+        if turn and any(u.over_agent and not u.ended for u in self._caller.live):
+            self._out.publish(Duck(call=self.call, turn=turn.number))
 
     def _on_line_played(self, event: LinePlayed, at_ns: int) -> None:
-        if (turn := self._mine(event)) is None:
-            return
-        turn.voice.played(event.samples, event.rate)
-        if event.ended and (turn.finished or turn.cancelled):
-            self._end_turn(turn)
-        elif not turn.cancelled:
-            self._expect_progress(at_ns)
-
-    def _on_playback_finished(self, event: PlaybackFinished, at_ns: int) -> None:
-        if turn := self._mine(event):
-            turn.finished = True
-            self._deadlines["heard"] = at_ns + HEARD_WAIT_MS * MS
-
-    def _expect_progress(self, at_ns: int) -> None:
-        self._deadlines["answer"] = at_ns + int(self._rules.answer_wait_ms * MS)
-
-    def _give_up(self, turn: AgentTurn) -> None:
-        """Nothing was heard of the answer for too long: end it, so that the caller can go on."""
-        turn.cancelled = "failed"
-        turn.detail = turn.detail or f"no sound for {self._rules.answer_wait_ms:g} ms"
-        self._out.append(Stop(turn.number, turn.detail))
-        self._end_turn(turn)
-
-    def _end_turn(self, turn: AgentTurn) -> None:
-        heard = turn.voice.heard()
-        outcome: Outcome = turn.cancelled or ("completed" if heard else "failed")
-        self._turn = None
-        for name in ("answer", "heard"):
-            self._deadlines.pop(name, None)
-        if outcome != "superseded":
-            self._remember(turn, heard)
-        self._publish(
-            TurnEnded(
-                call=self.call,
-                turn=turn.number,
-                outcome=outcome,
-                asked=turn.asked,
-                heard=heard,
-                answer=turn.voice.answer,
-                detail=turn.detail,
-            )
-        )
-
-    def _remember(self, turn: AgentTurn, heard: str) -> None:
-        """The context holds what was heard, cut at the word, and that it was cut."""
-        if turn.asked:
-            self._history.append(Message("user", turn.asked))
-        if turn.cancelled == "interrupted":
-            heard = f"{heard} {INTERRUPTED}".strip()
-        if heard:
-            self._history.append(Message("assistant", heard))
-        del self._history[: -self._rules.history]
+        noticed = self._agent.protected
+        self._agent.on_line_played(event, at_ns)
+        if noticed:
+            for utterance in self._caller.live:
+                self._weigh(utterance)
 
     # -- from outside ----------------------------------------------------------------------------
 
     def _on_cancel_asked(self, event: CancelCall, at_ns: int) -> None:
-        if self._turn is not None and self._turn.cancelled is None:
-            self._interrupt(self._turn, event.reason, at_ns, carry=False)
-
-    def _on_actor_back(self, event: ActorBack, at_ns: int) -> None:
-        """What a restarted actor held of the answer is gone: ask again, or end what was begun."""
-        turn = self._turn
-        if turn is None or turn.cancelled or event.actor not in ("llm", "tts", "playback"):
-            return
-        if event.actor == "llm" and not turn.voice.planned and turn.order is not None:
-            self._publish(turn.order)
-        else:
-            turn.cancelled, turn.detail = "failed", f"{event.actor} was restarted"
-            self._out.append(Stop(turn.number, turn.detail))
-            self._deadlines["heard"] = at_ns + HEARD_WAIT_MS * MS
+        if self._agent.has_floor:
+            self._interrupt(event.reason, carry=False)
 
     def _on_closed(self, event: CallClosed, at_ns: int) -> None:
-        if self._turn is not None:
-            self._turn.cancelled = self._turn.cancelled or "interrupted"
-            self._turn.detail = self._turn.detail or f"call closed: {event.reason}"
-            self._end_turn(self._turn)
-        self._utterances.clear()
-        self._deadlines.clear()
+        self._agent.close(event.reason)
+        self._open = False
+        self._caller.utterances.clear()
+        self._deadlines.drop(*OF_A_CALL)
 
-    def _publish(self, event: Event) -> None:
-        self._out.append(Say(event))
+
+OF_A_CALL = ("limit", "idle")

@@ -5,21 +5,61 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from actors.endpointing import ByWords, EndOfTurn, Fixed, Waits
 from actors.heard import Voice
 from schemas import Event, Final, Message, Respond
+
+MS = 1_000_000
+SAMPLES_PER_MS = 16
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When a silence is broken, ms; 0: never. See config/fleet.toml, [watch]."""
+
+    unheard_ms: float = 0
+    no_words_ms: float = 0
+    voice_lost_ms: float = 0
+    token_wait_ms: float = 0
+    voice_wait_ms: float = 0
+    idle_ms: float = 0
+    idle_prompts: int = 1
+    hang_up: bool = True
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """What the agent says without asking the model; "" for nothing. See config/fleet.toml, [phrases]."""
+
+    sorry: str = ""
+    moment: str = ""
+    apology: str = ""
+    still_there: str = ""
+    goodbye: str = ""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Waits in ms; see config/fleet.toml, [turns]."""
+    """Waits in ms; see config/fleet.toml, [turns]. `drafts`: answers begun before a turn is sure."""
 
-    endpoint_ms: float = 600
+    endpoints: Waits = field(default_factory=Waits)
+    by_words: bool = True
+    drafts: int = 0
     hangover_ms: float = 250
     final_wait_ms: float = 2000
     max_turn_ms: float = 60_000
     answer_wait_ms: float = 10_000
     system_prompt: str = ""
     history: int = 40
+    patience: Patience = field(default_factory=Patience)
+    phrases: Phrases = field(default_factory=Phrases)
+
+    def end_of_turn(self) -> EndOfTurn:
+        """By the words, or always the same wait."""
+        return ByWords(self.endpoints) if self.by_words else Fixed(self.endpoints.open)
+
+
+Watchdog = Literal["no_words", "no_end", "no_tokens", "no_audio", "no_answer"]
 
 
 @dataclass(frozen=True)
@@ -37,24 +77,96 @@ class Stop:
     reason: str
 
 
-Effect = Say | Stop
+@dataclass(frozen=True)
+class Tripped:
+    """An effect: log and count that a watchdog has ended something stuck; `turn` 0 for the caller's."""
+
+    watchdog: Watchdog
+    turn: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class HangUp:
+    """An effect: close the call."""
+
+    reason: str
+
+
+Effect = Say | Stop | Tripped | HangUp
 Outcome = Literal["completed", "interrupted", "failed", "superseded"]
+
+
+class Outbox:
+    """The effects of one step, and the clock it is decided by."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.effects: list[Effect] = []
+
+    def begin(self, at_ns: int) -> list[Effect]:
+        """A step; its effects will be in this list."""
+        self.now_ns, self.effects = at_ns, []
+        return self.effects
+
+    def publish(self, event: Event) -> None:
+        self.effects.append(Say(event))
+
+    def add(self, effect: Effect) -> None:
+        self.effects.append(effect)
+
+
+class Deadlines:
+    """Instants by name, ns."""
+
+    def __init__(self, out: Outbox) -> None:
+        self._out = out
+        self._at: dict[str, int] = {}
+
+    def expect(self, name: str, within_ms: float) -> None:
+        """Count anew from now."""
+        self._at[name] = self._out.now_ns + int(within_ms * MS)
+
+    def expect_once(self, name: str, within_ms: float) -> None:
+        """Count from now unless it is counting."""
+        self._at.setdefault(name, self._out.now_ns + int(within_ms * MS))
+
+    def drop(self, *names: str) -> None:
+        """They need not be counting."""
+        for name in names:
+            self._at.pop(name, None)
+
+    def due(self, name: str) -> bool:
+        """Whether it has passed; true once."""
+        passed = self._at.get(name, self._out.now_ns + 1) <= self._out.now_ns
+        if passed:
+            del self._at[name]
+        return passed
+
+    @property
+    def instants(self) -> tuple[int, ...]:
+        return tuple(self._at.values())
 
 
 @dataclass
 class AgentTurn:
-    """An answer from the order to its end."""
+    """An answer from the order to its end.
+
+    `carries`: its question, if unanswered, joins the next. `cut_in`: the caller was not done asking.
+    """
 
     number: int
     asked: str
     start: int
     end: int
+    order: Respond
     speaking: bool = False
     finished: bool = False
     cancelled: Outcome | None = None
+    carries: bool = False
+    cut_in: bool = False
     detail: str = ""
     voice: Voice = field(default_factory=Voice)
-    order: Respond | None = None
 
 
 @dataclass
@@ -71,7 +183,10 @@ class Utterance:
     over_agent: bool = False
     dismissed: bool = False
     restored: bool = False
-    answer_from_ns: int = 0
+    settled_words: bool = False
+    begun_ns: int = 0
+    news_ns: int = 0
+    quiet_ns: int = 0
     final_by_ns: int = 0
 
     @property
@@ -92,9 +207,13 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Memory:
-    """What must outlive the process: the last turn's number, the question in work, the history."""
+    """What must outlive the process: the last turn's number, the question in work, the history.
+
+    `drafting`: the last turn was a draft, which nobody has heard of.
+    """
 
     last_turn: int
     asked: str = ""
     answering: bool = False
     history: tuple[Message, ...] = ()
+    drafting: bool = False

@@ -101,6 +101,7 @@ class AudioIn(Section, frozen=True):
     onset_ms: Annotated[int, Meta(ge=32, le=1000)] = 64
     hangover_ms: Annotated[int, Meta(ge=32, le=5000)] = 250
     min_level_dbfs: Decibels = -55.0
+    lull_ms: Annotated[int, Meta(ge=32, le=1000)] = 96
     line_lost_ms: Annotated[int, Meta(ge=500, le=600_000)] = 5000
 
 
@@ -118,7 +119,7 @@ class Stt(Section, frozen=True):
 
     engine: Literal["pocketsphinx", "null"] = "pocketsphinx"
     preroll_ms: Annotated[int, Meta(ge=300, le=5000)] = 400
-    partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 200
+    partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 100
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
     stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
     batch_engine: Literal["pocketsphinx", "none"] = "pocketsphinx"
@@ -129,13 +130,42 @@ class Stt(Section, frozen=True):
 class Turns(Section, frozen=True):
     """When a turn ends, when an interruption is meant, and what the model is told."""
 
+    endpointing: Literal["words", "fixed"] = "words"
     endpoint_ms: Annotated[int, Meta(ge=50, le=10_000)] = 600
+    endpoint_complete_ms: Annotated[int, Meta(ge=50, le=10_000)] = 320
+    endpoint_unfinished_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1200
+    endpoint_dictation_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1000
     commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 450
     final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
     answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000
     system_prompt: Text = SYSTEM_PROMPT
+    drafts: Annotated[int, Meta(ge=0, le=20)] = 3
     greeting: Text = ""
+    notice: Text = ""
+
+
+class Watch(Section, frozen=True):
+    """When something is stuck, and what ends it. 0 switches a watch off."""
+
+    unheard_ms: Annotated[int, Meta(ge=0, le=60_000)] = 800
+    no_words_s: Annotated[float, Meta(ge=0.0, le=600.0)] = 15.0
+    voice_lost_ms: Annotated[int, Meta(ge=0, le=60_000)] = 2000
+    token_wait_ms: Annotated[int, Meta(ge=0, le=60_000)] = 3000
+    voice_wait_ms: Annotated[int, Meta(ge=0, le=600_000)] = 5000
+    idle_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 10.0
+    idle_prompts: Annotated[int, Meta(ge=0, le=100)] = 1
+    hang_up: bool = True
+
+
+class Phrases(Section, frozen=True):
+    """What the agent says without asking the model; "" for silence."""
+
+    sorry: Text = "Sorry, I did not catch that."
+    moment: Text = "One moment, please."
+    apology: Text = "I'm sorry, something went wrong. Please ask me again."
+    still_there: Text = "Are you still there?"
+    goodbye: Text = "I will hang up now. Goodbye."
 
 
 class Llm(Section, frozen=True):
@@ -202,6 +232,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     journal: Journal = Journal()
     stt: Stt = Stt()
     turns: Turns = Turns()
+    watch: Watch = Watch()
+    phrases: Phrases = Phrases()
     llm: Llm = Llm()
     responder: Responder = Responder()
     tts: Tts = Tts()
@@ -243,6 +275,8 @@ SECTIONS: dict[str, type[Section]] = {
     "journal": Journal,
     "stt": Stt,
     "turns": Turns,
+    "watch": Watch,
+    "phrases": Phrases,
     "llm": Llm,
     "responder": Responder,
     "tts": Tts,

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import msgspec
@@ -26,6 +27,8 @@ BLOCK_BYTES = 640
 """The decoder gets 20 ms at a time whatever the packets were: equal sound, equal text."""
 FRAME_SAMPLES = 160
 """pocketsphinx counts time in frames of 10 ms."""
+SETTLE_BYTES = 2 * 10_000 * SAMPLES_PER_MS
+"""An utterance of more than 10 s is not settled: resumed, it is decoded again (at 0.15 times real time)."""
 PR_SET_PDEATHSIG = 1
 
 _FILLER = re.compile(r"<.*>|\[.*\]|\+\+.*\+\+")
@@ -49,6 +52,14 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
     """The utterance is over: its final is wanted."""
 
 
+class Settle(msgspec.Struct, frozen=True, tag="settle"):
+    """A pause: what would the final be if the utterance ended here?"""
+
+
+class Resume(msgspec.Struct, frozen=True, tag="resume"):
+    """It did not end there."""
+
+
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """The model is loaded."""
 
@@ -65,7 +76,7 @@ class Said(msgspec.Struct, frozen=True, tag="said"):
     hypothesis: Hypothesis
 
 
-Order = Begin | Pcm | Finish
+Order = Begin | Pcm | Finish | Settle | Resume
 Report = Ready | Heard | Said
 
 HEADER = 4
@@ -94,16 +105,29 @@ class Listener:
         self._utterance = self._first = self._end = self._due = 0
         self._text = ""
         self._rest = bytearray()
+        self._sound = bytearray()
+        self._settled: Hypothesis | None = None
 
     def begin(self, utterance: int, first: int) -> None:
         """Start an utterance at sample `first`."""
         self._utterance, self._first, self._end = utterance, first, first
         self._due, self._text = first + self._every, ""
         self._rest.clear()
+        self._sound.clear()
+        self._settled = None
         self._decoder.start_utt()
 
     def feed(self, pcm: bytes) -> Iterator[Hypothesis]:
-        """Decode what fills blocks of 20 ms; partials whose text is new, one each period."""
+        """Decode what fills blocks of 20 ms; partials whose text is new, one each period.
+
+        While settled it is only kept.
+        """
+        if self._settled is not None or len(self._sound) <= SETTLE_BYTES:
+            self._sound += pcm
+        if self._settled is None:
+            yield from self._take(pcm)
+
+    def _take(self, pcm: bytes) -> Iterator[Hypothesis]:
         self._rest += pcm
         while len(self._rest) >= BLOCK_BYTES:
             self._decode(BLOCK_BYTES)
@@ -112,11 +136,36 @@ class Listener:
                 yield from self._news()
 
     def finish(self) -> Hypothesis:
-        """Decode what is left over and say what it all was."""
+        """Decode what is left over and say what it all was; at once if it has settled."""
+        if self._settled is None:
+            self._settled = self._whole()
+        return replace(self._settled, final=True, settled=False)
+
+    def settle(self) -> Iterator[Hypothesis]:
+        """What `finish` would say now.
+
+        The decoder's backward passes take 65 ms (p50, 104 p95): better now than at the end of the wait.
+        """
+        if self._settled is None and len(self._sound) <= SETTLE_BYTES:
+            self._settled = self._whole()
+            self._text = self._settled.text
+            yield self._settled
+
+    def resume(self) -> Iterator[Hypothesis]:
+        """Decode it all again, what came meanwhile included: equal sound, equal text."""
+        if self._settled is None:
+            return
+        self._settled, self._end = None, self._first
+        self._rest.clear()
+        self._decoder.start_utt()
+        yield from self._take(bytes(self._sound))
+
+    def _whole(self) -> Hypothesis:
         self._decode(len(self._rest) & ~1)
         self._decoder.end_utt()
         words = tuple(self._words())
-        return self._hypothesis(" ".join(word.text for word in words), words, final=True)
+        text = " ".join(word.text for word in words)
+        return Hypothesis(self._utterance, text, self._first, self._end, False, words, settled=True)
 
     def _decode(self, size: int) -> None:
         if size:
@@ -129,7 +178,7 @@ class Listener:
         text = " ".join(filter(None, map(plain, best.hypstr.split()))) if best else ""
         if text != self._text:
             self._text = text
-            yield self._hypothesis(text, ())
+            yield Hypothesis(self._utterance, text, self._first, self._end, final=False)
 
     def _words(self) -> Iterator[Spoken]:
         for segment in self._decoder.seg() or ():
@@ -139,11 +188,6 @@ class Listener:
 
     def _sample(self, frame: int) -> int:
         return min(self._first + frame * FRAME_SAMPLES, self._end)
-
-    def _hypothesis(
-        self, text: str, words: tuple[Spoken, ...], *, final: bool = False
-    ) -> Hypothesis:
-        return Hypothesis(self._utterance, text, self._first, self._end, final, words)
 
 
 def serve(orders: Iterator[Order], listener: Listener, tell: Callable[[Report], None]) -> None:
@@ -160,6 +204,12 @@ def serve(orders: Iterator[Order], listener: Listener, tell: Callable[[Report], 
                 tell(Heard(total))
             case Finish():
                 tell(Said(listener.finish()))
+            case Settle():
+                for partial in listener.settle():
+                    tell(Said(partial))
+            case Resume():
+                for partial in listener.resume():
+                    tell(Said(partial))
 
 
 def read(stream: BinaryIO) -> Iterator[Order]:

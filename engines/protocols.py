@@ -28,6 +28,8 @@ class Hypothesis:
     words: tuple[Spoken, ...] = ()
     speaker: str = ""
     """The session's own label of who speaks, if it tells speakers apart."""
+    settled: bool = False
+    """A partial that will be the final if nothing more is said."""
 
 
 class SttSession(Protocol):
@@ -46,6 +48,17 @@ class SttSession(Protocol):
     def feed(self, pcm: bytes) -> None: ...
 
     def finish(self) -> None: ...
+
+    def settle(self) -> None:
+        """The speaker pauses: as a settled partial, what the final would be if it ended here.
+
+        An engine that can't tell before the end does nothing.
+        """
+        ...
+
+    def resume(self) -> None:
+        """He goes on after all: what was settled is open again. Nothing to do if nothing was."""
+        ...
 
     def results(self) -> AsyncIterator[Hypothesis]:
         """Partials and finals as they come; ends after `close`. Raises EngineError when it died."""

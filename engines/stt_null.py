@@ -28,6 +28,12 @@ class NullSession:
         guess = Hypothesis(self._utterance, "", self._first, self._end, final=True)
         self._results.put_nowait(guess)
 
+    def settle(self) -> None:
+        """There is nothing to be settled."""
+
+    def resume(self) -> None:
+        """Nothing was settled."""
+
     async def results(self) -> AsyncGenerator[Hypothesis, None]:
         while (guess := await self._results.get()) is not None:
             yield guess

@@ -19,7 +19,7 @@ from engines import pocketsphinx_child as wire
 from engines.protocols import EngineError, Hypothesis
 
 BYTES_PER_MS = 2 * wire.SAMPLES_PER_MS
-PARTIAL_MS = 200
+PARTIAL_MS = 100
 CLOSED = "the pocketsphinx engine is closed: make a new one"
 
 
@@ -139,6 +139,16 @@ class PocketsphinxSession:
         self._require_open()
         self._open = None
         self._child.send(wire.Finish())
+
+    def settle(self) -> None:
+        """Ask what the final would be if the open utterance ended here. Raises EngineError outside one."""
+        self._require_open()
+        self._child.send(wire.Settle())
+
+    def resume(self) -> None:
+        """The utterance goes on after a `settle`. Raises EngineError outside one."""
+        self._require_open()
+        self._child.send(wire.Resume())
 
     async def results(self) -> AsyncGenerator[Hypothesis, None]:
         """Partials and finals as they come; ends after `close`.

@@ -41,7 +41,7 @@ def bench(
         Path | None, typer.Option("--json", help="Where the figures go; default var/bench.json.")
     ] = None,
 ) -> None:
-    """Run the speed benches, about 7 minutes in all. Exit 1 when a bar is missed."""
+    """Run the speed benches, about 10 minutes in all. Exit 1 when a bar is missed."""
     if context.invoked_subcommand is not None:
         return
     from soak import bench as benches  # here, so that other commands start without it

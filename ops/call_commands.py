@@ -90,6 +90,7 @@ def call(
                     Rates(agent=rate),
                     watch=live.show,
                     header=in_force.header(settings, where),
+                    attended=mic,
                 ),
                 talker,
             )

@@ -50,15 +50,16 @@ class TurnRow(NamedTuple):
     """One question and its answer.
 
     `answer_ms` runs from the caller's last voiced sample to the first frame of the agent's voice;
-    the five fields after it are its parts, one after the other. `duck_ms` and `stop_ms` run from
-    the interrupting onset to the moment playback began to duck (its ramp comes on top), and to the
-    last frame of the turn that left.
+    the five fields after it are its parts, one after the other. `endpoint_ms` runs from the same
+    sample until the turn was sure: the answer may have been asked for before, its sound was held.
+    `duck_ms` and `stop_ms` run from the interrupting onset to the moment playback began to duck
+    (its ramp comes on top), and to the last frame of the turn that left.
     """
 
     turn: int
     asked: str
     answer_ms: float | None
-    endpoint_ms: float | None
+    asked_ms: float | None
     first_token_ms: float | None
     first_sentence_ms: float | None
     first_speech_ms: float | None
@@ -68,6 +69,7 @@ class TurnRow(NamedTuple):
     answer: str
     duck_ms: float | None
     stop_ms: float | None
+    endpoint_ms: float | None
 
     @property
     def words_heard(self) -> int:
@@ -143,12 +145,12 @@ def _turn_row(
         first_sound_ns(records, turn),
     ]
     duck_ms, stop_ms = _interruption(records, clock, turn, started_ns)
-    endpoint, token, sentence, speech, frame = (ms_between(*step) for step in pairwise(path))
+    asked, token, sentence, speech, frame = (ms_between(*step) for step in pairwise(path))
     return TurnRow(
         turn=number,
         asked=started.text,
         answer_ms=ms_between(path[0], path[-1]),
-        endpoint_ms=endpoint,
+        asked_ms=asked,
         first_token_ms=token,
         first_sentence_ms=sentence,
         first_speech_ms=speech,
@@ -158,6 +160,7 @@ def _turn_row(
         answer=ended.answer if ended else "",
         duck_ms=duck_ms,
         stop_ms=stop_ms,
+        endpoint_ms=ms_between(path[0], started_ns),
     )
 
 

@@ -58,10 +58,22 @@ def _at_16k(position: int, audio: Audio) -> int:
 
 
 def turn_numbers(records: Sequence[Record]) -> dict[int, int]:
-    """1, 2, … for the turns of the call: their ids are seeded from the wall clock."""
+    """1, 2, … for the turns of the call: their ids are seeded from the wall clock.
+
+    Drafts that came to nothing have none.
+    """
     facts = (TurnStarted, TurnCancelled, TurnEnded)
-    ids = {record.event.turn for record in records if isinstance(record.event, facts)}
+    ids = {
+        record.event.turn
+        for record in records
+        if isinstance(record.event, facts) and not is_draft(record.event)
+    }
     return {turn: number for number, turn in enumerate(sorted(ids - {0}), start=1)}
+
+
+def is_draft(event: Event) -> bool:
+    """Whether it tells of a draft that was cancelled."""
+    return isinstance(event, TurnCancelled) and event.reason.startswith("draft:")
 
 
 def first_ns(records: Sequence[Record], kind: type[Event], turn: int) -> int | None:

@@ -26,6 +26,7 @@ from ops.wav import Samples
 from schemas import (
     AgentPcm,
     AskReplay,
+    CallClosed,
     CallOpened,
     Cancel,
     CloseCall,
@@ -87,13 +88,16 @@ class Line:
         rates: Rates | None = None,
         call: str = "",
         on_event: Callable[[Event], None] = lambda event: None,
+        attended: bool = False,
     ) -> None:
+        """`attended`: a person is there, who may be asked whether he still is."""
         self.call = call or str(ULID())
         self.rates = rates or Rates()
         self.clock = MonotonicClock()
         self.t0_ns = 0
         self.speaker = Speaker(self.rates.agent)
         self._context, self._where, self._on_event = context, where, on_event
+        self._attended = attended
         self._link = Link(context, where, Stamper(f"line-{self.call[-8:]}"), self.clock)
         self._cancel = make(context, zmq.SUB)
         self._cancel.connect(where["cancel"])
@@ -108,7 +112,7 @@ class Line:
     async def __aenter__(self) -> Line:
         hears = (
             *(AgentPcm, PlaybackFinished, TurnStarted, TurnEnded, TurnCancelled),
-            *(LineConfirmed, LineResend),
+            *(CallClosed, LineConfirmed, LineResend),
         )
         await self._link.listen(hears, self._take, self.call)
         self._cancels = Reader(self._cancel, self._cut)
@@ -127,6 +131,7 @@ class Line:
             line=self._link.name,
             caller_rate=self.rates.caller,
             agent_rate=self.rates.agent,
+            attended=self._attended,
         )
         reply = await self._ask(request)
         if isinstance(reply, Refused):

@@ -20,7 +20,7 @@ from engines.protocols import EchoFigures, EngineError
 from ops.line import FRAME_MS, Line
 from ops.sound_card import Ends, NoSoundCard, SoundCard
 from ops.wav import Samples
-from schemas import Event
+from schemas import CallClosed, Event
 
 SLIP_MS = 60
 """How far the loudspeaker's own clock may run from the call's before its place is set anew."""
@@ -68,7 +68,9 @@ class Microphone:
         self.timed_out = False
 
     def heard(self, event: Event) -> None:
-        """The person hears it."""
+        """The person hears it; whether the agent has hung up, he is told."""
+        if isinstance(event, CallClosed):
+            self.hang_up()
 
     # -- on the card's threads -------------------------------------------------------------------
 

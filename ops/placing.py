@@ -21,7 +21,7 @@ from bus.wiretap import Heard
 from ops import report, timeline, wav
 from ops.cues import Cue, Watch
 from ops.line import FRAME_MS, CallRefused, Line, Rates
-from schemas import Event, TurnEnded
+from schemas import CallClosed, Event, TurnEnded
 
 REST_S = 1.0
 """Sound recorded after the last answer, and the silence that counts as its end."""
@@ -66,9 +66,11 @@ class Caller:
         self.timed_out = False
         self._saying: wav.Samples = np.zeros(0, np.int16)
         self._last_news_s = 0.0
+        self._hung_up = False
 
     def heard(self, event: Event) -> None:
         """What the fleet says about this call."""
+        self._hung_up = self._hung_up or isinstance(event, CallClosed)
         if isinstance(event, TurnEnded) and event.outcome in ("completed", "failed"):
             self.watch.agent_ended_s = max(
                 self._line.speaker.end / self._line.rates.agent, self.watch.now_s
@@ -104,6 +106,8 @@ class Caller:
             self._last_news_s = max(self._last_news_s, min(self.watch.now_s, speaker.end / rate))
 
     def _over(self) -> bool:
+        if self._hung_up:
+            return True
         if self._clips or len(self._saying):
             self.timed_out = self.watch.now_s - self._last_news_s > self._wait_s
             return self.timed_out
@@ -132,7 +136,7 @@ class Plan:
     """Where the call goes and what is kept of it.
 
     `ready_wait_s`: how long a fleet that is not ready yet is asked again. `header`: what the trace
-    begins with (ops.in_force).
+    begins with (ops.in_force). `attended`: a person calls, who may be asked whether he is still there.
     """
 
     where: Endpoints
@@ -141,6 +145,7 @@ class Plan:
     ready_wait_s: float = 0.0
     watch: Callable[[Heard], None] | None = None
     header: dict[str, Any] | None = None
+    attended: bool = False
 
 
 async def place(plan: Plan, talker: Callable[[Line], Talker]) -> Placed:
@@ -169,7 +174,11 @@ async def _attempt(
     loop = asyncio.get_running_loop()
     who: Talker | None = None
     line = Line(
-        context, plan.where, plan.rates, on_event=lambda event: who.heard(event) if who else None
+        context,
+        plan.where,
+        plan.rates,
+        on_event=lambda event: who.heard(event) if who else None,
+        attended=plan.attended,
     )
     folder = _folder(plan.calls, line.call)
     trace = folder / "trace.msgpack"

@@ -155,7 +155,7 @@ def print_tables(console: Console, records: Sequence[Record]) -> None:
     turns, cancels = turn_table(records), cancel_table(records)
     console.print(_words(turns))
     console.print(_delays(turns))
-    for _, round_ in groupby(cancels, key=lambda row: row.turn):
+    for _, round_ in groupby(cancels, key=lambda row: (row.turn, row.reason)):
         console.print(_cancels(list(round_)))
     console.print(f"stale frames after a fence: {stale_frames(records)}")
 
@@ -172,7 +172,8 @@ def _words(rows: Sequence[TurnRow]) -> Table:
 
 def _delays(rows: Sequence[TurnRow]) -> Table:
     parts = (
-        "endpoint",
+        "sure",
+        "asked",
         "token",
         "sentence",
         "speech",
@@ -180,13 +181,13 @@ def _delays(rows: Sequence[TurnRow]) -> Table:
         "answer",
     )
     table = _table(
-        "Delays in ms: answer = endpoint + token + … + frame, since the caller's\n"
-        "last voiced sample; duck and stop: since the onset of the interruption",
+        "Delays in ms: answer = asked + token + … + frame, since the caller's last voiced\n"
+        "sample; sure: when the turn was; duck, stop: since the onset of the interruption",
         ("turn",),
         (*parts, "duck", "stop"),
     )
     for row in rows:
-        times = (*row[3:8], row.answer_ms, row.duck_ms, row.stop_ms)
+        times = (row.endpoint_ms, *row[3:8], row.answer_ms, row.duck_ms, row.stop_ms)
         table.add_row(str(row.turn), *(_cell(value, 0) for value in times))
     return table
 
@@ -200,7 +201,7 @@ def _cancels(rows: Sequence[CancelRow]) -> Table:
         else f"all fenced {first.all_fenced_ms:.1f} ms"
     )
     table = _table(
-        f"CANCEL of turn {first.turn} ({first.reason}): {fenced}",
+        f"CANCEL of {f'turn {first.turn}' if first.turn else 'a draft'} ({first.reason}): {fenced}",
         ("actor", "verdict"),
         ("fenced ms", "released ms"),
     )

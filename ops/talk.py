@@ -74,7 +74,7 @@ def talk(headphones: Headphones = False) -> None:
     Supervisor(settings.home).require()
     where, screen = Endpoints(settings.run_dir), Screen()
     header = in_force.header(settings, where)
-    plan = Plan(where, settings.calls_dir, watch=screen.show, header=header)
+    plan = Plan(where, settings.calls_dir, watch=screen.show, header=header, attended=True)
     with Live(get_renderable=screen.picture, console=console, refresh_per_second=PER_S):
         placed = asyncio.run(converse(plan, screen, card, headphones))
     write_report(placed)

@@ -49,6 +49,7 @@ from schemas.line import LineLost, LinePcm, LinePlayed
 from schemas.reply import (
     AgentPcm,
     Ducked,
+    Interject,
     LlmFinished,
     LlmStarted,
     Message,
@@ -115,6 +116,7 @@ __all__ = [
     "Health",
     "Heartbeat",
     "Hello",
+    "Interject",
     "JournalDamaged",
     "JournalState",
     "Kept",

@@ -15,13 +15,15 @@ Channels = Annotated[int, Meta(ge=1, le=8)]
 class OpenCall(Event, frozen=True, tag="call.open"):
     """A line asks turn_manager's door for a call. Rates in Hz; `line` names the asker.
 
-    `call` may carry a ULID of the line's own choice; empty lets turn_manager choose.
+    `call` may carry a ULID of the line's own choice; empty lets turn_manager choose. `attended`: a
+    person is there, who may be asked whether he still is; a line that plays a recording says false.
     """
 
     line: str
     caller_rate: Rate = 16_000
     agent_rate: Rate = 16_000
     channels: Channels = 1
+    attended: bool = True
 
 
 class CloseCall(Event, frozen=True, tag="call.close"):
@@ -48,6 +50,7 @@ class CallOpened(Event, frozen=True, tag="call.opened"):
     channels: Channels = 1
     turn_base: Count = 0
     wall_ns: Count = 0
+    attended: bool = True
 
 
 class CallClosed(Event, frozen=True, tag="call.closed"):

@@ -20,11 +20,19 @@ class Message(msgspec.Struct, frozen=True):
 class Respond(Event, frozen=True, tag="turn.respond"):
     """turn_manager orders an answer to the conversation so far.
 
-    `say`, when not empty, is the answer itself: spoken word for word, no model asked.
+    `say`, when not empty, is the answer itself: spoken word for word, no model asked. `draft`: it
+    is not sure yet that the caller is done; the turn is started, or cancelled unheard.
     """
 
     messages: tuple[Message, ...]
     say: str = ""
+    draft: bool = False
+
+
+class Interject(Event, frozen=True, tag="turn.interject"):
+    """turn_manager has `text` spoken in the turn at once: the model keeps the caller waiting."""
+
+    text: str
 
 
 class LlmStarted(Event, frozen=True, tag="llm.started"):
@@ -34,10 +42,14 @@ class LlmStarted(Event, frozen=True, tag="llm.started"):
 
 
 class Sentence(Event, frozen=True, tag="llm.sentence"):
-    """A speakable stretch of the answer; `index` counts from 0 within the turn."""
+    """A speakable stretch of the answer; `index` counts from 0 within the turn.
+
+    `notice`: it must be heard whole, the caller's words over it wait.
+    """
 
     index: int
     text: str
+    notice: bool = False
 
 
 class LlmFinished(Event, frozen=True, tag="llm.finished"):
@@ -68,11 +80,13 @@ class Speech(Audio, frozen=True, tag="tts.speech"):
     """Synthesised sound of a turn, numbered from the turn's first sample. Media lane.
 
     `last` marks the end of the turn's sound; its pcm may be empty. `error` tells why there is none.
+    `notice`: it is not lowered while the caller speaks.
     """
 
     sentence: int = 0
     last: bool = False
     error: str = ""
+    notice: bool = False
 
 
 class AgentPcm(Audio, frozen=True, tag="agent.pcm"):

@@ -16,7 +16,10 @@ class Word(msgspec.Struct, frozen=True):
 
 
 class Partial(Event, frozen=True, tag="stt.partial"):
-    """What the words of an utterance look like so far; may change."""
+    """What the words of an utterance look like so far; may change.
+
+    `settled`: the caller pauses, and these will be the final words if he says no more.
+    """
 
     utterance: int
     text: str
@@ -24,6 +27,7 @@ class Partial(Event, frozen=True, tag="stt.partial"):
     end: int
     channel: int = 0
     stt_session: str = ""
+    settled: bool = False
 
 
 class Final(Event, frozen=True, tag="stt.final"):

@@ -11,7 +11,16 @@ from pathlib import Path
 import msgspec
 
 from bus.errors import BargeinError
-from soak import bench_calls, bench_fanout, bench_idle, bench_load, bench_oneway, bench_stale
+from soak import (
+    bench_calls,
+    bench_endpoint,
+    bench_fanout,
+    bench_idle,
+    bench_load,
+    bench_oneway,
+    bench_stale,
+    bench_voice,
+)
 from soak.bench_kit import Bench, Result, Tell
 
 BENCHES: dict[str, Bench] = {
@@ -21,6 +30,8 @@ BENCHES: dict[str, Bench] = {
     bench_load.NAME: bench_load.run,
     bench_calls.NAME: bench_calls.run,
     bench_stale.NAME: bench_stale.run,
+    bench_voice.NAME: bench_voice.run,
+    bench_endpoint.NAME: bench_endpoint.run,
 }
 """In the order they are run: what is most easily disturbed comes first."""
 

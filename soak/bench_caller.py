@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import zmq
 
-from actors.turn_rules import INTERRUPTED
+from actors.agent_side import INTERRUPTED
 from bus.ask import ask
 from bus.control import MANAGER
 from bus.endpoints import Endpoints

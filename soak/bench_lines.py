@@ -36,6 +36,7 @@ from schemas import (
     OpenCall,
     Speech,
     Stamp,
+    TurnStarted,
 )
 from soak import caller_set
 from soak.bench_kit import Context
@@ -111,10 +112,11 @@ class Lines:
         while len(self._calls) < count:
             name = str(ULID())
             self._link.subscribe(AgentPcm, name)
-            await self._ask(OpenCall(call=name, line="bench-lines"))
+            await self._ask(OpenCall(call=name, line="bench-lines", attended=False))
             number = len(self._calls)
             at = number * 7919 * 2 * FRAME % len(self._caller)
             self._calls[name] = Call(name, at, self._clock.now())
+            self._link.publish(TurnStarted(call=name, turn=TURN, text="", start=0, end=0))
 
     async def close(self) -> None:
         """Hang up all."""

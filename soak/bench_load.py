@@ -18,7 +18,7 @@ NAME = "fenced under load"
 ROUNDS = 240
 BAR_P99_MS = 10
 SETTINGS: Tables = {
-    "turns": {"endpoint_ms": 250},
+    "turns": {"endpoint_ms": 250, "endpointing": "fixed"},
     "fleet": {"enable_barge_in": False},
     "responder": {"tokens_per_s": 120.0, "first_token_ms": 20},
 }

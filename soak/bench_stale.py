@@ -22,7 +22,10 @@ from soak.bench_procs import Child, children
 NAME = "stale"
 CANCELS, WEDGES = 30, 5
 FRAME_MS, GRACE_MS = 20, 10
-SETTINGS: Tables = {"turns": {"endpoint_ms": 250}, "audio_in": {"hangover_ms": 250}}
+SETTINGS: Tables = {
+    "turns": {"endpoint_ms": 250, "endpointing": "fixed"},
+    "audio_in": {"hangover_ms": 250},
+}
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,12 @@ class Session:
         if not self.hangs:
             self._results.put_nowait(judged(self.pcm, self._utterance, self._first, self._speaker))
 
+    def settle(self) -> None:
+        """It can't tell before the end."""
+
+    def resume(self) -> None:
+        """Nothing was settled."""
+
     def die(self, why: str = "connection reset") -> None:
         """Noticed when its results are asked for."""
         self._results.put_nowait(EngineError(why))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from actors.duplex import Duplex, FullDuplex
-from actors.turn_rules import MS, Conversation, Effect, Rules, Stop
+from actors.turn_rules import Conversation
+from actors.turn_state import MS, Effect, HangUp, Rules, Stop, Tripped
 from schemas import (
     Event,
     Final,
+    Interject,
     LinePlayed,
     Partial,
     PlaybackFinished,
@@ -27,7 +29,7 @@ from schemas import (
 )
 
 CALL = "C1"
-RULES = Rules(system_prompt="be brief")
+RULES = Rules(system_prompt="be brief", by_words=False)
 COMMIT_MS = 450
 FULL = FullDuplex(COMMIT_MS)
 Step = tuple[int, Event | list[Event]]
@@ -44,15 +46,22 @@ def goes(onset_ms: int, voiced_ms: int) -> Event:
     return SpeechContinued(call=CALL, onset=onset_ms * 16, end=end, voiced=voiced_ms * 16, silent=0)
 
 
+def lull(onset_ms: int, voiced_ms: int, silent_ms: int = 100) -> Event:
+    """It has been quiet for a moment."""
+    voiced, silent = voiced_ms * 16, silent_ms * 16
+    end = onset_ms * 16 + voiced + silent
+    return SpeechContinued(call=CALL, onset=onset_ms * 16, end=end, voiced=voiced, silent=silent)
+
+
 def ends(onset_ms: int, voiced_ms: int) -> Event:
     """It has ended."""
     end = (onset_ms + voiced_ms) * 16
     return SpeechEnded(call=CALL, onset=onset_ms * 16, end=end, voiced=voiced_ms * 16)
 
 
-def part(onset_ms: int, text: str) -> Event:
+def part(onset_ms: int, text: str, settled: bool = False) -> Event:
     """Its words so far."""
-    return Partial(call=CALL, utterance=onset_ms * 16, text=text, start=0, end=0)
+    return Partial(call=CALL, utterance=onset_ms * 16, text=text, start=0, end=0, settled=settled)
 
 
 def fin(onset_ms: int, text: str, more: bool = False) -> Event:
@@ -84,14 +93,21 @@ def finished(turn: int) -> Event:
 
 def told(effect: Effect) -> str:
     """An effect in words."""
-    if isinstance(effect, Stop):
-        return f"stop {effect.turn}"
+    match effect:
+        case Stop(turn=number):
+            return f"stop {number}"
+        case Tripped(watchdog=name):
+            return f"tripped {name}"
+        case HangUp():
+            return "hang up"
     match effect.event:
         case TurnStarted(turn=turn, text=text):
             return f"turn {turn}: {text}"
-        case Respond(turn=turn, messages=messages, say=say):
+        case Respond(turn=turn, messages=messages, say=say, draft=draft):
             shown = " | ".join(message.content for message in messages[1:])
-            return f"respond {turn}: {say or shown}"
+            return f"{'draft' if draft else 'respond'} {turn}: {say or shown}"
+        case Interject(turn=turn, text=text):
+            return f"interject {turn}: {text}"
         case TurnEnded(turn=turn, outcome=outcome, heard=heard):
             return f"{outcome} {turn}: {heard}"
         case Restore(turn=turn):

@@ -10,10 +10,21 @@ import pytest
 from typer.testing import CliRunner
 
 from ops.cli import app
-from soak import bench, bench_calls, bench_fanout, bench_idle, bench_load, bench_oneway, bench_stale
+from soak import (
+    bench,
+    bench_calls,
+    bench_endpoint,
+    bench_fanout,
+    bench_idle,
+    bench_load,
+    bench_oneway,
+    bench_stale,
+    bench_voice,
+)
 from soak.bench_engines import CleanVoice, heard_of, sentence
 from soak.bench_home import fleet, scratch, with_responder
 from soak.bench_kit import Bench, Result, Row, percentile
+from tests.tape import calm_call
 
 ALONE = {
     "fan-out": bench_fanout.run,
@@ -52,7 +63,27 @@ def test_a_fleet_is_measured_idle_under_load_and_interrupted() -> None:
 
 def test_all_benches_are_listed() -> None:
     fleets = {"idle": bench_idle.run, "fenced under load": bench_load.run, "stale": bench_stale.run}
-    assert {**ALONE, **fleets} == bench.BENCHES
+    voices = {"voice to voice": bench_voice.run, "endpointing": bench_endpoint.run}
+    assert {**ALONE, **fleets, **voices} == bench.BENCHES
+
+
+def test_endpointing_is_measured_without_a_fleet() -> None:
+    """Real detector, real recogniser; who has asked waits less than who was cut into would have to."""
+    result = bench_endpoint.run(silent, True)
+    figures = {row.name: row.value for row in result.rows}
+    assert figures["by words: wait p50"] == 320
+    assert figures["by words: pauses cut into"] == 0
+    assert figures["fixed 300 ms: pauses cut into"] > 90
+    assert figures["beginnings of sentences taken for complete"] < 30
+
+
+def test_voice_to_voice_is_what_the_trace_says() -> None:
+    """The call on the tape: silent at 1500 ms, sure and asked at 1800, heard at 1900."""
+    (turn,) = bench_voice.figures(calm_call())
+    assert (turn["total"], turn["endpoint"], turn["rest"], turn["known"]) == (400, 300, 100, 301)
+    found = {row.name: row for row in bench_voice.rows([turn], 1, 0)}
+    assert found["not the endpoint wait p50"].verdict is True
+    assert found["turns heard"].value == 1
 
 
 def test_a_row_is_judged_by_its_bar() -> None:

@@ -29,8 +29,9 @@ MAKES_ACTORS = {"actors/build.py"}
 PURE = {
     *(
         f"actors/{name}.py"
-        for name in ("turn_rules", "turn_state", "evidence", "heard", "duplex", "segmenter")
+        for name in ("turn_rules", "turn_state", "caller_side", "endpointing", "evidence", "heard")
     ),
+    *(f"actors/{name}.py" for name in ("duplex", "segmenter", "agent_side", "idle")),
     *(f"actors/{name}.py" for name in ("gain", "circuit", "sentences")),
     *(f"actors/{name}.py" for name in ("intake", "channel", "segments", "stall", "backoff")),
     *(f"actors/{name}.py" for name in ("degraded", "speakers")),

@@ -124,3 +124,20 @@ async def test_a_model_that_loads_for_long_is_waited_for() -> None:
     chat = Script("One.", refusals=2)
     async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat)) as runtime:
         assert runtime.desk.ready
+
+
+async def test_a_notice_between_marks_is_flagged_and_the_marks_are_not_spoken() -> None:
+    """However the model's tokens cut the marks, and over several sentences."""
+    text = "Sure. <notice>This call is recorded. Really.</notice> Anything else?"
+    chat = Script(*(text[at : at + 3] for at in range(0, len(text), 3)))
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat)):
+        agent.publish(order())
+        finished = await agent.heard(LlmFinished)
+        said = [(one.index, one.text, one.notice) for one in agent.past(Sentence)]
+        assert said == [
+            (0, "Sure.", False),
+            (1, "This call is recorded.", True),
+            (2, "Really.", True),
+            (3, "Anything else?", False),
+        ]
+        assert finished.sentences == 4

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from actors.duplex import FullDuplex
 from actors.notebook import Entry, Notebook
-from actors.turn_rules import Conversation, Memory, Rules, Say, Stop
+from actors.turn_rules import Conversation
+from actors.turn_state import Memory, Rules, Say, Stop
 from schemas import CallOpened, Message, TurnEnded
 
 ENTRY = Entry(

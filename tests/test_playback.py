@@ -6,6 +6,7 @@ import asyncio
 import itertools
 
 import numpy as np
+from msgspec import structs
 
 from actors.playback import PlaybackActor
 from bus.clock import ReplayClock
@@ -20,7 +21,9 @@ from schemas import (
     Restore,
     Restored,
     Speech,
+    SpeechEnded,
     SpeechStarted,
+    TurnStarted,
 )
 from tests.rig import Rig, rig, until
 
@@ -38,6 +41,11 @@ def speech(turn: int, ms: int, first: int = 0, rate: int = 16_000, last: bool = 
     return Speech(call=CALL, turn=turn, first=first, rate=rate, pcm=pcm, last=last)
 
 
+def begun(turn: int, end: int = 0) -> TurnStarted:
+    """The turn is sure; its question ended before sample `end`."""
+    return TurnStarted(call=CALL, turn=turn, text="", start=0, end=end)
+
+
 async def pass_time(agent: Rig, clock: ReplayClock, frames: int) -> list[AgentPcm]:
     """Frame times pass one by one; what was played until then."""
     for _ in range(frames):
@@ -51,7 +59,7 @@ async def test_frames_are_paced_by_the_clock_one_ahead_of_the_line() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
     async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
-        agent.publish(speech(1, 200))
+        agent.publish(begun(1), speech(1, 200))
         await agent.heard(AgentPcm, 2)
         frames = await pass_time(agent, clock, 8)
         assert [frame.first for frame in frames] == list(range(0, 10 * FRAME, FRAME))
@@ -64,7 +72,7 @@ async def test_the_end_is_padded_marked_and_told() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
     async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
-        agent.publish(speech(1, 30, last=True))
+        agent.publish(begun(1), speech(1, 30, last=True))
         frames = [await agent.heard(AgentPcm), await agent.heard(AgentPcm, 2)]
         assert [(len(frame.pcm) // 2, frame.last) for frame in frames] == [
             (FRAME, False),
@@ -77,7 +85,7 @@ async def test_the_end_is_padded_marked_and_told() -> None:
 
 async def test_an_answer_without_sound_still_ends() -> None:
     async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(PlaybackActor()):
-        agent.publish(Speech(call=CALL, turn=1, last=True, error="no voice"))
+        agent.publish(begun(1), Speech(call=CALL, turn=1, last=True, error="no voice"))
         assert (await agent.heard(PlaybackFinished)).samples == FRAME
         assert len(agent.past(PlaybackStarted)) == 1
 
@@ -85,7 +93,7 @@ async def test_an_answer_without_sound_still_ends() -> None:
 async def test_sound_comes_out_at_the_line_s_own_rate() -> None:
     async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(PlaybackActor()):
         agent.publish(CallOpened(call=CALL, line="test", agent_rate=8000))
-        agent.publish(speech(1, 100, rate=22_050, last=True))
+        agent.publish(begun(1), speech(1, 100, rate=22_050, last=True))
         finished = await agent.heard(PlaybackFinished)
         frames = [frame for frame in agent.past(AgentPcm) if frame.pcm]
         assert {(frame.rate, len(frame.pcm)) for frame in frames} == {(8000, 320)}
@@ -100,7 +108,7 @@ async def test_the_voice_ducks_at_the_onset_and_swells_back_behind_no_queue() ->
     room = rig(*HEARS)
     actor = PlaybackActor()
     async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock) as playback:
-        agent.publish(speech(1, 1000), speech(1, 1000, first=16_000))
+        agent.publish(begun(1), speech(1, 1000), speech(1, 1000, first=16_000))
         await agent.heard(AgentPcm, 2)
         agent.publish(SpeechStarted(call=CALL, onset=0), SpeechStarted(call=CALL, onset=0))
         ducked = await agent.heard(Ducked)
@@ -109,7 +117,7 @@ async def test_the_voice_ducks_at_the_onset_and_swells_back_behind_no_queue() ->
         assert quiet.ducked
         assert np.frombuffer(quiet.pcm, np.int16).max() <= 1000
         agent.publish(Restore(call=CALL, turn=9, reason="of another turn"))
-        await until(lambda: playback.link.counts["received"] == 5)
+        await until(lambda: playback.link.counts["received"] == 6)
         assert (await pass_time(agent, clock, 1))[-1].ducked
         agent.publish(Restore(call=CALL, turn=1, reason="not meant"))
         assert (await agent.heard(Restored)).at == 5 * FRAME
@@ -122,7 +130,7 @@ async def test_the_voice_ducks_at_the_onset_and_swells_back_behind_no_queue() ->
 async def test_half_duplex_takes_no_notice_of_the_caller() -> None:
     actor = PlaybackActor(ducks=False)
     async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
-        agent.publish(speech(1, 100))
+        agent.publish(begun(1), speech(1, 100))
         await agent.heard(AgentPcm)
         agent.publish(SpeechStarted(call=CALL, onset=0), Duck(call=CALL, turn=1))
         agent.publish(speech(1, 0, last=True))
@@ -135,13 +143,13 @@ async def test_cancel_drops_the_queue_and_says_what_was_not_played() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS, roster=("playback",))
     async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
-        agent.publish(speech(1, 500), speech(1, 300, first=8000))
+        agent.publish(begun(1), speech(1, 500), speech(1, 300, first=8000))
         await agent.heard(AgentPcm, 2)
         row = (await agent.cancel(CALL, 1)).rows[0]
         assert row.verdict == "released"
         assert row.stopped["played_samples"] == 2 * FRAME
         assert row.stopped["unplayed_ms"] == 500 - 40 + 300
-        agent.publish(speech(1, 100), speech(2, 100))
+        agent.publish(speech(1, 100), begun(2), speech(2, 100))
         await agent.heard(AgentPcm, turn=2)
         assert len([frame for frame in agent.past(AgentPcm) if frame.turn == 1]) == 2
         assert agent.past(PlaybackFinished) == []
@@ -151,7 +159,7 @@ async def test_a_starved_voice_goes_on_from_now_and_says_so() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
     async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
-        agent.publish(speech(1, 40))
+        agent.publish(begun(1), speech(1, 40))
         await agent.heard(AgentPcm, 2)
         clock.set(clock.now() + 500 * MS)
         agent.publish(speech(1, 40, first=640, last=True))
@@ -159,3 +167,72 @@ async def test_a_starved_voice_goes_on_from_now_and_says_so() -> None:
         await pass_time(agent, clock, 1)
         clock.set(clock.now() + 20 * MS)
         assert (await agent.heard(PlaybackFinished)).starved_ms >= 400
+
+
+async def test_a_turn_is_held_until_it_is_sure() -> None:
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS)
+    actor = PlaybackActor()
+    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock) as playback:
+        agent.publish(speech(1, 30), speech(1, 10, first=480, last=True))
+        await until(lambda: playback.link.counts["received"] == 2)
+        clock.set(clock.now() + 400 * MS)
+        assert agent.past(AgentPcm) == []
+        agent.publish(begun(1))
+        await agent.heard(AgentPcm, 2)
+        frames = await pass_time(agent, clock, 1)
+        assert [frame.first for frame in frames] == [0, FRAME, 2 * FRAME]
+        assert (await agent.heard(PlaybackFinished)).samples == 640
+
+
+async def test_what_was_held_is_never_heard_after_a_cancel() -> None:
+    room = rig(*HEARS, roster=("playback",))
+    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor()) as playback:
+        agent.publish(speech(1, 500))
+        await until(lambda: playback.link.counts["received"] == 1)
+        await agent.cancel(CALL, 1)
+        agent.publish(begun(1), speech(1, 100), begun(2), speech(2, 100))
+        await agent.heard(AgentPcm, turn=2)
+        assert {frame.turn for frame in agent.past(AgentPcm)} == {2}
+
+
+async def test_a_turn_begins_lowered_while_the_caller_speaks() -> None:
+    """From its very first sample, without a ramp; a question that is over lowers nothing."""
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS)
+    actor = PlaybackActor()
+    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock) as playback:
+        agent.publish(SpeechStarted(call=CALL, onset=0), begun(1, 8000))
+        agent.publish(SpeechStarted(call=CALL, onset=9000))
+        await until(lambda: playback.link.counts["received"] == 3)
+        agent.publish(speech(1, 100))
+        frame = await agent.heard(AgentPcm)
+        assert frame.ducked
+        assert 0 < np.frombuffer(frame.pcm, np.int16).max() <= 600
+        assert (await agent.heard(Ducked)).at == 0
+        agent.publish(Restore(call=CALL, turn=1, reason="not meant"))
+        await agent.heard(Restored)
+        agent.publish(SpeechStarted(call=CALL, onset=18_000), begun(2, 20_000), speech(2, 100))
+        assert not (await agent.heard(AgentPcm, turn=2)).ducked
+
+
+async def test_who_has_fallen_silent_before_the_first_sound_lowers_nothing() -> None:
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(PlaybackActor()) as playback:
+        agent.publish(begun(1), SpeechStarted(call=CALL, onset=9000))
+        agent.publish(SpeechEnded(call=CALL, onset=9000, end=12_000, voiced=3000))
+        await until(lambda: playback.link.counts["received"] == 3)
+        agent.publish(speech(1, 100))
+        assert not (await agent.heard(AgentPcm)).ducked
+
+
+async def test_a_notice_is_not_lowered_what_follows_it_is() -> None:
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS)
+    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+        notice = structs.replace(speech(1, 100), notice=True)
+        agent.publish(begun(1), notice, speech(1, 100, first=1600))
+        await agent.heard(AgentPcm, 2)
+        agent.publish(SpeechStarted(call=CALL, onset=0))
+        frames = await pass_time(agent, clock, 7)
+        assert [frame.ducked for frame in frames] == [False] * 5 + [True] * 4
+        assert (await agent.heard(Ducked)).at == 5 * FRAME

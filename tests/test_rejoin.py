@@ -240,6 +240,10 @@ class Fed:
         self._count()
         self.finished.append((self.open[-1][0], self._first, self.open[-1][1]))
 
+    def settle(self) -> None: ...
+
+    def resume(self) -> None: ...
+
 
 class RejoinMachine(RuleBasedStateMachine):
     """A channel fed with copies, splits and marks; sessions die anywhere; the process does too."""

@@ -10,8 +10,10 @@ from actors.segmenter import WINDOW, Continued, Ended, Mark, Segmenter, Started,
 LOUD = -20.0
 
 
-def marks(probabilities: list[float], level_dbfs: float = LOUD) -> list[Mark]:
-    segmenter = Segmenter(Thresholds(onset_ms=64, hangover_ms=96))
+def marks(
+    probabilities: list[float], level_dbfs: float = LOUD, hangover_ms: float = 96
+) -> list[Mark]:
+    segmenter = Segmenter(Thresholds(onset_ms=64, hangover_ms=hangover_ms))
     return [
         mark
         for number, probability in enumerate(probabilities, start=1)
@@ -45,6 +47,14 @@ def test_progress_is_told_about_every_tenth_of_a_second() -> None:
     assert [mark.window.end for mark in told] == [5 * WINDOW, 8 * WINDOW, 11 * WINDOW]
     assert [mark.voiced for mark in told] == [5 * WINDOW, 8 * WINDOW, 11 * WINDOW]
     assert [mark.silent for mark in told] == [0, 0, 0]
+
+
+def test_a_lull_is_told_at_once_each_time() -> None:
+    """96 ms of quiet, off the beat of the reports."""
+    quiet = [0.9] * 3 + [0.0] * 4 + [0.9] + [0.0] * 3
+    told = [mark for mark in marks(quiet, hangover_ms=250) if isinstance(mark, Continued)]
+    lulls = [mark.window.end for mark in told if mark.silent == 3 * WINDOW]
+    assert lulls == [6 * WINDOW, 11 * WINDOW]
 
 
 @given(st.lists(st.sampled_from([0.0, 0.4, 0.9]), max_size=80))

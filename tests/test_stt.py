@@ -17,6 +17,7 @@ from schemas import (
     Event,
     Final,
     Partial,
+    SpeechContinued,
     SpeechEnded,
     SpeechStarted,
 )
@@ -37,6 +38,7 @@ class Echo:
         self._utterance = self._first = 0
         self.heard = np.zeros(0, np.int16)
         self.closed = False
+        self.orders: list[tuple[str, int]] = []
 
     def begin(self, utterance: int, first: int) -> None:
         self._utterance, self._first = utterance, first
@@ -51,6 +53,12 @@ class Echo:
         words = (Spoken(text, self._first, end),)
         guess = Hypothesis(self._utterance, text, self._first, end, final=True, words=words)
         self._results.put_nowait(guess)
+
+    def settle(self) -> None:
+        self.orders.append(("settle", len(self.heard)))
+
+    def resume(self) -> None:
+        self.orders.append(("resume", len(self.heard)))
 
     def partial(self, text: str) -> None:
         end = self._first + len(self.heard)
@@ -177,3 +185,31 @@ async def test_nothing_is_left_of_a_closed_call() -> None:
         agent.publish(CallClosed(call=CALL, reason="hangup"))
         await until(lambda: actor.gauges()["open_sessions"] == 0.0)
         assert all(session.closed for session in engine.sessions)
+
+
+def lull(voiced: int, silent_ms: int) -> SpeechContinued:
+    """The voice track: so many samples voiced since the onset, quiet for so long."""
+    silent = silent_ms * 16
+    return SpeechContinued(call=CALL, onset=0, end=voiced + silent, voiced=voiced, silent=silent)
+
+
+async def test_words_settle_at_a_lull_and_are_open_again_when_he_goes_on() -> None:
+    engine = Echoes()
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)):
+        agent.publish(SpeechStarted(call=CALL, onset=0))
+        agent.publish(lull(3200, 64), lull(3200, 96), lull(3200, 160))  # once, at 96 ms
+        agent.publish(lull(4800, 0))  # he goes on
+        agent.publish(lull(4800, 96), lull(6400, 96))  # a syllable between two reports
+        agent.publish(SpeechEnded(call=CALL, onset=0, end=6400, voiced=6400))
+        await agent.heard(Final)
+        orders = [order for order, _ in engine.sessions[0].orders]
+        assert orders == ["settle", "resume", "settle", "resume", "settle"]
+
+
+async def test_settled_words_are_told_as_such() -> None:
+    engine = Echoes()
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)):
+        agent.publish(CallOpened(call=CALL, line="test"), SpeechStarted(call=CALL, onset=0))
+        await fed(engine, 0)
+        engine.sessions[0]._results.put_nowait(Hypothesis(0, "hi", 0, 0, False, settled=True))
+        assert (await agent.heard(Partial)).settled

@@ -147,7 +147,39 @@ async def test_partials_come_before_the_final_and_differ(session: PocketsphinxSe
     assert not any(each.final or each.words for each in partials)
     texts, ends = [each.text for each in partials], [each.end for each in partials]
     assert all(one != next_ for one, next_ in pairwise(texts))
-    assert all(next_ - one >= 3_200 for one, next_ in pairwise(ends))
+    assert all(next_ - one >= 1_600 for one, next_ in pairwise(ends))
+
+
+async def test_what_settles_in_a_pause_is_the_final(session: PocketsphinxSession) -> None:
+    """The wait after it costs nothing: the backward passes have been done."""
+    session.begin(1, 0)
+    session.feed(_question())
+    session.settle()
+    session.feed(bytes(6_400))
+    session.finish()
+    *_, settled, final = await _until_final(session)
+    assert (settled.text, settled.settled, settled.final) == (QUESTION, True, False)
+    assert (final.text, final.settled, final.words) == (QUESTION, False, settled.words)
+
+
+async def test_who_goes_on_after_a_pause_is_understood_as_if_nothing_had_settled(
+    session: PocketsphinxSession,
+) -> None:
+    """Settled in mid-word, and again; equal sound, equal text."""
+    pcm = _request()
+    session.begin(1, 0)
+    for packet in _packets(pcm[:30_000]):
+        session.feed(packet)
+    session.settle()
+    session.feed(pcm[30_000:34_000])
+    session.resume()
+    session.feed(pcm[34_000:])
+    session.settle()
+    session.resume()
+    session.resume()
+    session.finish()
+    final = (await _until_final(session))[-1]
+    assert (final.text, final.end) == (REQUEST, len(pcm) // 2)
 
 
 async def test_partial_ms_is_a_setting() -> None:

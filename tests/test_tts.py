@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from actors.tts import TtsActor
 from engines.protocols import Chunk, Spoken
-from schemas import LlmFinished, Sentence, Speech, SpokenWords
+from schemas import Interject, LlmFinished, Sentence, Speech, SpokenWords
 from tests.rig import rig
 
 CALL = "C1"
@@ -56,17 +56,31 @@ async def test_cancel_stops_speech_and_waits_and_nothing_stale_follows() -> None
         assert not [speech for speech in agent.past(Speech) if b"stale" in speech.pcm]
 
 
+class Word:
+    """A voice that needs 80 samples for anything."""
+
+    rate = 8000
+
+    async def load(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def stream(self, text: str) -> AsyncGenerator[Chunk, None]:
+        yield Chunk(bytes(160), (Spoken(text, 10, 60),))
+
+
+async def test_words_thrown_in_come_before_the_answer_and_a_notice_is_passed_on() -> None:
+    room = rig(Speech, SpokenWords)
+    async with asyncio.timeout(5), room as agent, agent.running(TtsActor(Word())):
+        agent.publish(Interject(call=CALL, turn=1, text="one moment"))
+        agent.publish(Sentence(call=CALL, turn=1, index=0, text="ten", notice=True))
+        await agent.heard(Speech, 2)
+        assert [(one.first, one.notice) for one in agent.past(Speech)] == [(0, False), (80, True)]
+        said = [(one.sentence, one.text, one.words[0].start) for one in agent.past(SpokenWords)]
+        assert said == [(-1, "one moment", 10), (0, "ten", 90)]
+
+
 async def test_the_end_of_the_answer_is_marked_and_positions_run_on() -> None:
-    class Word:
-        rate = 8000
-
-        async def load(self) -> None: ...
-
-        async def close(self) -> None: ...
-
-        async def stream(self, text: str) -> AsyncGenerator[Chunk, None]:
-            yield Chunk(bytes(160), (Spoken(text, 10, 60),))
-
     async with (
         asyncio.timeout(5),
         rig(Speech, SpokenWords) as agent,

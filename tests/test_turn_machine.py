@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.duplex import HalfDuplex
-from actors.turn_rules import MS, Conversation, Effect, Rules, Stop
+from actors.turn_rules import Conversation
+from actors.turn_state import MS, Effect, Patience, Phrases, Rules, Say, Stop
 from schemas import (
     ActorBack,
     CallClosed,
     CancelCall,
     Event,
+    Interject,
     LlmFinished,
     Respond,
     TurnEnded,
@@ -22,7 +25,12 @@ from schemas import (
 )
 from tests.talk import CALL, FULL, Talk, ends, fin, finished, goes, on, part, played, says
 
-RULES = Rules(max_turn_ms=6000, answer_wait_ms=1500, final_wait_ms=800)
+RULES = Rules(by_words=False, max_turn_ms=6000, answer_wait_ms=1500, final_wait_ms=800)
+WATCHFUL = replace(
+    RULES,
+    patience=Patience(800, 4000, 2000, 700, 900, idle_ms=0),
+    phrases=Phrases(sorry="pardon", moment="one moment", apology="sorry"),
+)
 lengths = st.sampled_from([50, 150, 250, 500, 900])
 SAYS = ["", "mm hm", "stop", "and what about"]
 
@@ -30,9 +38,10 @@ SAYS = ["", "mm hm", "stop", "and what about"]
 class Floor(RuleBasedStateMachine):
     """The caller, the recogniser, the agent and an operator, none of whom can be relied on."""
 
-    @initialize(half=st.booleans())
-    def open(self, half: bool) -> None:
-        self.talk = Talk(HalfDuplex() if half else FULL, RULES, turn_base=100)
+    @initialize(half=st.booleans(), watchful=st.booleans(), drafts=st.sampled_from([0, 3]))
+    def open(self, half: bool, watchful: bool, drafts: int) -> None:
+        rules = replace(WATCHFUL if watchful else RULES, drafts=drafts)
+        self.talk = Talk(HalfDuplex() if half else FULL, rules, turn_base=100)
         self.now_ms = 0
         self.seen = 0
         self.open_turn = 0
@@ -43,6 +52,8 @@ class Floor(RuleBasedStateMachine):
         self.outcomes: dict[int, str] = {}
         self.responds: Counter[int] = Counter()
         self.asked_again = 0
+        self.drafted = 0
+        """The draft in work; 0 for none."""
         self.speaking: int | None = None
         self.pending: list[int] = []
         self.said: list[str] = []
@@ -66,10 +77,10 @@ class Floor(RuleBasedStateMachine):
         self.tell(on(self.now_ms))
 
     @precondition(lambda self: self.speaking is not None)
-    @rule(voiced=lengths, text=st.sampled_from(SAYS))
-    def goes_on(self, voiced: int, text: str) -> None:
+    @rule(voiced=lengths, text=st.sampled_from(SAYS), settled=st.booleans())
+    def goes_on(self, voiced: int, text: str, settled: bool) -> None:
         assert self.speaking is not None
-        self.tell(goes(self.speaking, voiced), part(self.speaking, text))
+        self.tell(goes(self.speaking, voiced), part(self.speaking, text, settled))
 
     @precondition(lambda self: self.speaking is not None)
     @rule(voiced=lengths, told=st.booleans())
@@ -95,6 +106,8 @@ class Floor(RuleBasedStateMachine):
     def agent(self, stale: bool, kind: int) -> None:
         """Of the turn in progress, or of the one before it."""
         turn = self.last_turn - stale
+        if turn == self.drafted and kind in (1, 2, 3):
+            return  # playback holds a draft
         events: list[list[Event]] = [
             says(turn, "it is ten past two"),
             [played(turn, 250)],
@@ -122,19 +135,35 @@ class Floor(RuleBasedStateMachine):
 
     def take(self, effect: Effect) -> None:
         if isinstance(effect, Stop):
-            assert effect.turn == self.open_turn
+            assert effect.turn in (self.open_turn, self.drafted)
             assert effect.turn not in self.stopped, "a turn is stopped once"
             self.stopped.add(effect.turn)
+            if effect.turn == self.drafted:
+                self.drafted = 0
+                del self.responds[effect.turn]
+            return
+        if not isinstance(effect, Say):
             return
         match effect.event:
             case TurnStarted(turn=turn, text=text):
                 assert self.open_turn == 0, "one turn at a time"
-                assert turn > self.last_turn, "turn numbers only grow"
+                assert turn == self.drafted or turn > self.last_turn, "turn numbers only grow"
+                assert self.drafted in (0, turn), "a draft is the answer, or cancelled before it"
                 self.open_turn = self.last_turn = turn
+                self.drafted = 0
                 self.texts[turn] = text
+            case Respond(turn=turn, draft=True):
+                assert self.open_turn == 0, "a draft is made while the caller has the floor"
+                assert self.drafted == 0, "one draft at a time"
+                assert turn > self.last_turn
+                self.drafted = self.last_turn = turn
+                self.responds[turn] += 1
             case Respond(turn=turn):
                 assert turn == self.open_turn
                 self.responds[turn] += 1
+            case Interject(turn=turn):
+                assert turn == self.open_turn
+                assert turn not in self.stopped
             case TurnEnded(turn=turn, outcome=outcome):
                 assert turn == self.open_turn
                 self.open_turn = 0
@@ -145,7 +174,8 @@ class Floor(RuleBasedStateMachine):
     def never_two_answers(self) -> None:
         if not hasattr(self, "talk"):
             return
-        assert sum(self.responds.values()) <= len(self.texts) + self.asked_again
+        given = len(self.texts) + bool(self.drafted) + self.asked_again
+        assert sum(self.responds.values()) <= given
         answered = [
             text for turn, text in self.texts.items() if self.outcomes.get(turn) != "superseded"
         ]
@@ -176,9 +206,10 @@ class Floor(RuleBasedStateMachine):
         self.tell(ends(onset, 400), fin(onset, "the last question"))
         self.now_ms += 1000
         self.tell()
-        assert self.texts[self.last_turn].endswith("the last question")
+        assert self.texts[max(self.texts)].endswith("the last question")
         self.tell(CallClosed(call=CALL, reason="hangup"))
         assert self.ended == Counter(self.texts.keys())
+        assert not self.drafted
 
 
 Floor.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -93,7 +93,10 @@ async def called(
     turns: Turns | None = None, clock: Clock | None = None
 ) -> AsyncIterator[tuple[Room, TurnManager]]:
     """The same, with a call open. Questions are answered as soon as their words are there."""
-    async with managed(turns or Turns(endpoint_ms=50), clock=clock) as (room, manager):
+    async with managed(turns or Turns(endpoint_ms=50, endpointing="fixed"), clock=clock) as (
+        room,
+        manager,
+    ):
         await until(lambda: not manager.not_ready())
         assert isinstance(await room.ask(OpenCall(call=CALL, line="test")), CallOpened)
         await room.heard(CallOpened)
@@ -183,7 +186,10 @@ async def test_an_operator_cancels_at_the_door() -> None:
 async def test_a_round_in_mid_turn_does_not_cancel_the_step_that_ordered_it() -> None:
     """A sentence of the turn is what tells the time; its own CANCEL must not swallow the rest."""
     clock = ReplayClock(MS)
-    async with called(Turns(endpoint_ms=50, answer_wait_ms=100), clock) as (room, _):
+    async with called(Turns(endpoint_ms=50, endpointing="fixed", answer_wait_ms=100), clock) as (
+        room,
+        _,
+    ):
         room.publish(*QUESTION)
         turn = (await room.heard(Respond)).turn
         clock.set(clock.now() + 200 * MS)
@@ -194,7 +200,7 @@ async def test_a_round_in_mid_turn_does_not_cancel_the_step_that_ordered_it() ->
 
 
 async def test_an_alarm_rings_when_the_final_words_never_come() -> None:
-    async with called(Turns(endpoint_ms=50, final_wait_ms=60)) as (room, _):
+    async with called(Turns(endpoint_ms=50, endpointing="fixed", final_wait_ms=60)) as (room, _):
         room.publish(on(0), ends(0, 400))
         room.publish(on(1000), fin(1000, "hello"), ends(1000, 400))
         assert (await room.heard(TurnStarted)).text == "hello"
@@ -212,12 +218,12 @@ async def test_a_lost_line_and_a_goodbye_close_the_call() -> None:
         room.publish(LineLost(call=CALL, silent_ms=5000))
         assert (await room.heard(CallClosed)).reason == "line lost"
         assert (await room.heard(TurnEnded)).detail == "call closed: line lost"
-        await until(lambda: manager.gauges() == {"active_calls": 0.0})
+        await until(lambda: manager.gauges()["active_calls"] == 0)
         again = await room.ask(OpenCall(call="C2", line="test"))
         assert isinstance(again, CallOpened)
         assert isinstance(await room.ask(CloseCall(call="C2")), Done)
         assert (await room.heard(CallClosed, 2)).call == "C2"
-        await until(lambda: manager.gauges() == {"active_calls": 0.0})
+        await until(lambda: manager.gauges()["active_calls"] == 0)
 
 
 def taken(room: Room) -> list[tuple[str, str, int, int]]:
@@ -230,7 +236,7 @@ async def test_every_input_is_noted_in_the_order_it_was_taken() -> None:
         room.publish(*QUESTION)
         await room.heard(Respond)
         await room.ask(CloseCall(call=CALL))
-        await until(lambda: manager.gauges() == {"active_calls": 0.0})
+        await until(lambda: manager.gauges()["active_calls"] == 0)
         await until(lambda: any("call.closed" in step for step in taken(room)))
         steps = taken(room)
         kinds = [kind for _, kind, _, _ in steps if kind != "turn.tick"]

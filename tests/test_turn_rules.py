@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from actors.agent_side import INTERRUPTED
 from actors.duplex import Duplex, HalfDuplex
-from actors.turn_rules import INTERRUPTED, Rules
+from actors.turn_state import Rules
 from schemas import ActorBack, CallClosed, CancelCall, LlmFinished
 from tests.talk import (
     CALL,
@@ -162,7 +165,11 @@ SCENES: dict[str, tuple[Steps, int, list[str]]] = {
         5000,
         [*ASKED, "completed 1: it is ten past two"],
     ),
-    "no sound of an answer": (QUESTION, 10_850, [*ASKED, "stop 1", "failed 1: "]),
+    "no sound of an answer": (
+        QUESTION,
+        10_850,
+        [*ASKED, "tripped no_answer", "stop 1", "failed 1: "],
+    ),
     "the line reports, so that a long answer is not given up": (
         [*SPEAKING, (9000, line_played(1, 160)), (18_000, line_played(1, 170))],
         18_500,
@@ -228,7 +235,7 @@ def test_a_caller_without_end_is_answered_after_the_limit() -> None:
 
 
 def test_a_short_answer_wait_never_stops_a_turn_twice() -> None:
-    rules = Rules(answer_wait_ms=100)
+    rules = Rules(answer_wait_ms=100, by_words=False)
     steps: Steps = [*QUESTION, (900, says(1, "yes")), (950, CancelCall(call=CALL))]
     steps += [(951, says(1, "late")), (960, line_played(1, 10))]
     assert play(steps, 3000, rules=rules).count("stop 1") == 1
@@ -260,7 +267,7 @@ def test_a_greeting_can_be_talked_over() -> None:
 
 
 def test_the_model_is_shown_the_prompt_and_the_last_of_the_history() -> None:
-    talk = Talk(rules=Rules(system_prompt="be brief", history=2))
+    talk = Talk(rules=replace(RULES, history=2))
     for number in range(1, 4):
         start = number * 10_000
         talk.play(over(start, 400, f"question {number}"))
