@@ -271,7 +271,7 @@ class Stream:
                 first=self.channel.covered_to,
             )
         )
-        self.channel.go_live(pinned, sounds or [])
+        self.channel.go_live(pinned, sounds or [b""] * len(self.channel.owed))
 
     async def _report(self, pinned: Pinned) -> None:
         """What a session makes of it, under its own name, until it ends."""
@@ -489,11 +489,13 @@ class Stream:
             log.warning("batch budget used up; the sound is kept", call_id=self.call)
             return None
         try:
-            return await kit.batch.transcribe(await self._sound(first, end), first)
+            guess = await kit.batch.transcribe(await self._sound(first, end), first)
         except EngineError as error:
             log.error("batch failed; the chunk stays in front", call_id=self.call, error=str(error))
             self._emit(EngineFailed(call=self.call, service="stt_batch", error=str(error)))
             return None
+        self._emit(EngineWorked(call=self.call, service="stt_batch"))
+        return guess
 
     async def _sound(self, first: int, end: int) -> bytes:
         """Samples [first, end) from the journal; silence for what it does not have."""

@@ -94,6 +94,7 @@ class Pair:
         self.engine = engine or SpokenOnly()
         self._lives: dict[str, AsyncExitStack] = {}
         self.stt: SttActor | None = None
+        self.longest_s = 30.0
 
     async def start(self, name: str) -> Runtime:
         """A new process, as it were: nothing is remembered but what is on disk."""
@@ -105,7 +106,13 @@ class Pair:
         else:
             kit = Kit(self.engine, Batch(), None, Anyone(), thrown=lambda: 0.0)
             doors = (self.agent.context, self.agent.where)
-            actor = self.stt = SttActor(self.engine, kit=kit, transcripts=self.folder, doors=doors)
+            actor = self.stt = SttActor(
+                self.engine,
+                max_utterance_s=self.longest_s,
+                kit=kit,
+                transcripts=self.folder,
+                doors=doors,
+            )
             runtime = await stack.enter_async_context(self.agent.running(actor))
             kit.leave = Anyone()
             return runtime
@@ -214,6 +221,36 @@ async def test_a_call_that_ended_while_stt_was_away_is_transcribed_when_it_is_ba
             await pair.stop()
 
 
+async def test_speech_cut_for_its_length_goes_on_after_a_restart(tmp_path: Path) -> None:
+    """Its first part is in the transcript; nobody says again that it has begun."""
+    async with asyncio.timeout(10), rig(*HEARS) as agent:
+        agent.calls = (OPENED,)
+        pair, caller = Pair(agent, tmp_path), Caller(agent, BEGINS, ENDS)
+        pair.longest_s = 1.0
+        for name in ("audio_in", "stt"):
+            await pair.start(name)
+        try:
+            caller.say(5 * S // 2)
+            await caller.heard(5 * S // 2)
+            assert (await agent.heard(Final)).more
+            await pair.kill("stt")
+            await pair.start("stt")
+            caller.say(5 * S)
+            await agent.heard(Final, more=False)
+            agent.publish(CallClosed(call=CALL, reason="hangup"))
+            assert pair.stt is not None
+            stt = pair.stt
+            await until(lambda: not stt._streams)
+            segments = written(tmp_path)
+            assert problems(segments, 5 * S) == []
+            spoken = [segment for segment in segments if segment.text]
+            assert {segment.text for segment in spoken} == {"whole"}
+            assert {segment.utterance for segment in spoken} == {spoken[0].utterance}
+            assert [segment.more for segment in spoken] == [True] * (len(spoken) - 1) + [False]
+        finally:
+            await pair.stop()
+
+
 class Fed:
     """A session that counts the samples it was given, and may die at any feed."""
 
@@ -261,7 +298,7 @@ class RejoinMachine(RuleBasedStateMachine):
         """kill -9: the transcript and the journal are all there is."""
         self.channel = Channel(0, self.written, preroll=64, longest=2000)
         self.session = Fed()
-        self.channel.go_live(self.session, [])
+        self.channel.go_live(self.session, [b""] * len(self.channel.owed))
         at = self.channel.heard_to
         for where, kind, onset in self.marks:
             if where >= at:
