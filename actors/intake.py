@@ -8,8 +8,10 @@ from typing import Literal
 RATE = 16_000
 LEAD_MS = 50
 """Sound before the first sample wanted that a fresh resampler needs to be in tune: its filter is 3 ms."""
-ASK_NS = 500_000_000
+ASK_NS = 1_500_000_000
 """How long the line has to send again what is missing, before silence takes its place."""
+MUTE_NS = 100_000_000
+"""The same for a line that has not answered before: it may be one that can't."""
 
 Verdict = Literal["take", "leave", "ask"]
 
@@ -20,6 +22,7 @@ class Intake:
     def __init__(self, expected: int) -> None:
         self.expected = expected
         self._deadline_ns: int | None = None
+        self._patience_ns = ASK_NS
 
     def judge(self, first: int, samples: int, again: bool, at_ns: int) -> Verdict:
         """What to do with samples [first, first + samples). `again`: they were asked for.
@@ -31,10 +34,13 @@ class Intake:
             return "leave"
         if first > self.expected and not again:
             if self._deadline_ns is None:
-                self._deadline_ns = at_ns + ASK_NS
+                self._deadline_ns = at_ns + self._patience_ns
                 return "ask"
             if at_ns < self._deadline_ns:
                 return "leave"
+            self._patience_ns = MUTE_NS
+        if again:
+            self._patience_ns = ASK_NS
         self.expected = first + samples
         self._deadline_ns = None
         return "take"

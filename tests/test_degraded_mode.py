@@ -291,7 +291,7 @@ async def test_o3_ten_attempts_then_the_task_ends_and_may_start_again(tmp_path: 
         await it.passes(120)
         it.engine.refuses = ""
         await it.passes(40)
-        assert it.agent.past(SttRecovered)
+        await it.agent.heard(SttRecovered)
 
 
 # -- O2, as far as stt has a part in it -------------------------------------------------------------
@@ -313,7 +313,7 @@ async def test_o2_without_leave_nothing_is_tried(tmp_path: Path) -> None:
         it.heard += 1
         await it.taken()
         await it.passes(1)
-        assert it.agent.past(SttRecovered)
+        await it.agent.heard(SttRecovered)
 
 
 async def test_o2_a_failed_probe_ends_the_remaining_attempts(tmp_path: Path) -> None:

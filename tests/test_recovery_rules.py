@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from actors.backoff import LONGEST_S, backoff_s
 from actors.degraded import Allowance, Chunk, Degraded
-from actors.intake import ASK_NS, Intake, line_position
+from actors.intake import ASK_NS, MUTE_NS, Intake, line_position
 from actors.stall import Stall
 from ops.unconfirmed import Unconfirmed
 
@@ -136,7 +136,9 @@ def test_what_is_missing_is_asked_for_once_and_given_up_in_time() -> None:
     assert intake.judge(1280, 320, False, S + 3) == "take"
     assert intake.judge(2000, 320, False, 2 * S) == "ask"
     assert intake.judge(3000, 320, False, 2 * S + ASK_NS) == "take"
-    assert intake.judge(4000, 320, True, 3 * S) == "take"  # the line has no more than that
+    assert intake.judge(4000, 320, False, 5 * S) == "ask"  # it did not answer: less patience
+    assert intake.judge(4320, 320, False, 5 * S + MUTE_NS) == "take"
+    assert intake.judge(5000, 320, True, 6 * S) == "take"  # the line has no more than that
 
 
 @given(st.integers(0, 1 << 40), st.sampled_from([8000, 11_025, 16_000, 22_050, 44_100, 48_000]))
