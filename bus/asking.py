@@ -30,18 +30,28 @@ class Asker:
         door: str,
         clock: Clock | None = None,
     ) -> None:
-        name = f"ask-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._name = f"ask-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._door, self._clock = door, clock or MonotonicClock()
-        self._stamper = Stamper(name)
+        self._context, self._address = context, where[f"door.{door}"]
+        self._stamper = Stamper(self._name)
         self._numbers = itertools.count(1)
         self._waiting: dict[bytes, asyncio.Future[Event]] = {}
-        self._socket = make(context, zmq.DEALER, QUEUE)
-        self._socket.setsockopt(zmq.ROUTING_ID, name.encode())
-        self._socket.connect(where[f"door.{door}"])
+        self._ended = False
+        self._open()
+
+    def _open(self) -> None:
+        self._socket = make(self._context, zmq.DEALER, QUEUE)
+        self._socket.setsockopt(zmq.ROUTING_ID, self._name.encode())
+        self._socket.connect(self._address)
         self._reader = Reader(self._socket, self._take)
+        self._is_open = True
 
     async def ask(self, request: Event, timeout_s: float = 1.0) -> Event:
         """Ask and wait at most `timeout_s`. Raises NoAnswer."""
+        if self._ended:
+            raise NoAnswer(f"{self._door} was not asked: this connection is closed")
+        if not self._is_open:
+            self._open()
         number = next(self._numbers).to_bytes(8, "big")
         answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
@@ -52,14 +62,22 @@ class Asker:
             async with asyncio.timeout(timeout_s):
                 return await answer
         except (TimeoutError, zmq.Again):
+            if len(self._waiting) == 1:
+                self._shut()  # whoever answers next time may be another process
             raise NoAnswer(f"{self._door} did not answer within {timeout_s:g} s") from None
         finally:
             del self._waiting[number]
 
     def close(self) -> None:
-        """Close the socket; who still waits hears nothing any more."""
-        self._reader.close()
-        self._socket.close()
+        """Close for good; who still waits hears nothing any more."""
+        self._ended = True
+        self._shut()
+
+    def _shut(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._reader.close()
+            self._socket.close()
 
     def _take(self, frames: Frames) -> None:
         waiting = self._waiting.get(frames[0])

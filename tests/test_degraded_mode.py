@@ -370,6 +370,7 @@ async def test_o5_a_failed_chunk_stays_in_front_with_its_time(tmp_path: Path) ->
         assert stream.degraded.next() == chunk
         it.batch.fails = ""
         await it.passes(30)
+        await it.agent.heard(Final, 2)
         assert [final.utterance for final in it.agent.past(Final)] == [S, 9 * S]
         proven(await it.hangs_up(), 11 * S)
 
