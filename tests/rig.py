@@ -138,6 +138,20 @@ class Rig:
             yield runtime
 
 
+async def door_is_free(agent: Rig, name: str) -> None:
+    """An in-proc address is given back by zmq's own thread, some time after its socket was closed."""
+    address = agent.where[f"door.{name}"]
+    while True:
+        with agent.context.socket(zmq.ROUTER) as probe:
+            try:
+                probe.bind(address)
+            except zmq.ZMQError:
+                await asyncio.sleep(0)
+            else:
+                probe.unbind(address)
+                return
+
+
 async def until(fact: Callable[[], bool]) -> None:
     """Let the loop run until `fact` holds: for what has no event of its own."""
     while not fact():  # noqa: ASYNC110 - nobody would set an Event

@@ -9,7 +9,7 @@ import pytest
 from bus.asking import Asker
 from bus.errors import NoAnswer
 from schemas import AskHealth, AskStats, Event, Health, Heartbeat
-from tests.rig import rig
+from tests.rig import door_is_free, rig
 
 
 class Idle:
@@ -37,6 +37,7 @@ async def test_answers_find_their_questions_and_silence_ends() -> None:
                 first = answers[0]
             with pytest.raises(NoAnswer):
                 await asker.ask(AskHealth(), 0.05)
+            await door_is_free(agent, "breaker")
             async with agent.running(Idle()):
                 second = await asker.ask(AskHealth())
             assert isinstance(first, Health)

@@ -37,7 +37,7 @@ from schemas import (
     Transcribed,
 )
 from soak.small_engines import Loudness
-from tests.rig import Rig, rig, until
+from tests.rig import Rig, door_is_free, rig, until
 
 Sound = npt.NDArray[np.int16]
 CALL = "C1"
@@ -230,6 +230,7 @@ async def test_a_restarted_audio_in_goes_on_in_mid_word(tmp_path: Path, rate: in
             await until(lambda: first.link.counts["received"] * rate // 50 >= kill)
             await agent.heard(SpeechContinued, 3)
         end = agent.past(CallerPcm)[-1].end
+        await door_is_free(agent, "audio_in")
         async with agent.running(actor(folder=tmp_path)):
             line(agent, sound[back:], rate, back)
             resend = await agent.heard(LineResend)

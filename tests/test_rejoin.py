@@ -36,7 +36,7 @@ from schemas import (
 )
 from soak.small_engines import Loudness
 from tests.counting import Batch, Engine, Session, judged, numbered
-from tests.rig import Rig, rig, until
+from tests.rig import Rig, door_is_free, rig, until
 
 CALL = "C1"
 S = 16_000
@@ -98,6 +98,7 @@ class Pair:
 
     async def start(self, name: str) -> Runtime:
         """A new process, as it were: nothing is remembered but what is on disk."""
+        await door_is_free(self.agent, name)
         stack = self._lives[name] = AsyncExitStack()
         actor: AudioInActor | SttActor
         if name == "audio_in":
