@@ -141,15 +141,14 @@ class Rig:
 async def door_is_free(agent: Rig, name: str) -> None:
     """An in-proc address is given back by zmq's own thread, some time after its socket was closed."""
     address = agent.where[f"door.{name}"]
-    while True:
-        with agent.context.socket(zmq.ROUTER) as probe:
+    with agent.context.socket(zmq.ROUTER) as probe:
+        while True:
             try:
                 probe.bind(address)
             except zmq.ZMQError:
                 await asyncio.sleep(0)
             else:
-                probe.unbind(address)
-                return
+                return probe.unbind(address)
 
 
 async def until(fact: Callable[[], bool]) -> None:
