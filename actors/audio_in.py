@@ -9,7 +9,17 @@ import numpy as np
 import samplerate
 import structlog
 
-from actors.segmenter import WINDOW, Ended, Mark, Segmenter, Started, Thresholds, Window
+from actors.fundamental import Fundamental
+from actors.segmenter import (
+    WINDOW,
+    Ended,
+    Mark,
+    Rose,
+    Segmenter,
+    Started,
+    Thresholds,
+    Window,
+)
 from bus.runtime import Emit
 from bus.settings import AudioIn as AudioInSettings
 from engines.energy import level_dbfs as loudness
@@ -23,6 +33,7 @@ from schemas import (
     LinePcm,
     SpeechContinued,
     SpeechEnded,
+    SpeechLikely,
     SpeechStarted,
 )
 
@@ -75,6 +86,7 @@ class Ear:
     vad: VadSession
     segmenter: Segmenter
     window_end: int
+    fundamental: Fundamental
     pending: bytearray = field(default_factory=bytearray)
 
 
@@ -93,6 +105,8 @@ class AudioInActor:
             hangover_ms=settings.hangover_ms,
             min_level_dbfs=settings.min_level_dbfs,
             lull_ms=settings.lull_ms,
+            rise_db=settings.rise_db,
+            trial_ms=settings.trial_ms,
         )
         self._ears: dict[tuple[str, int], Ear] = {}
         self._heard: dict[str, int] = {}
@@ -132,7 +146,8 @@ class AudioInActor:
                 )
             )
         push_soon = getattr(ear.vad, "push_soon", None)
-        probabilities = await push_soon(pcm) if push_soon else ear.vad.push(pcm)
+        voice = ear.fundamental.push(pcm)
+        probabilities = await push_soon(voice) if push_soon else ear.vad.push(voice)
         for window in self._windows(ear, pcm, probabilities):
             for mark in ear.segmenter.push(window):
                 emit(_event(event, mark))
@@ -143,7 +158,9 @@ class AudioInActor:
         if key not in self._ears:
             resampler = To16k(event.rate, event.first)
             segmenter = Segmenter(self._thresholds)
-            self._ears[key] = Ear(resampler, self._vad.open(), segmenter, resampler.next_out)
+            self._ears[key] = Ear(
+                resampler, self._vad.open(), segmenter, resampler.next_out, Fundamental()
+            )
         return self._ears[key]
 
     def _windows(self, ear: Ear, pcm: bytes, probabilities: list[float]) -> list[Window]:
@@ -169,7 +186,17 @@ class AudioInActor:
 
 
 def _event(cause: LinePcm, mark: Mark) -> Event:
-    call, channel, onset = cause.call, cause.channel, mark.onset
+    call, channel = cause.call, cause.channel
+    if isinstance(mark, Rose):
+        return SpeechLikely(
+            call=call,
+            channel=channel,
+            at=mark.window.end,
+            probability=mark.window.probability,
+            level_dbfs=mark.window.level_dbfs,
+            floor_dbfs=mark.floor_dbfs,
+        )
+    onset = mark.onset
     if isinstance(mark, Ended):
         return SpeechEnded(
             call=call, channel=channel, onset=onset, end=mark.end, voiced=mark.voiced

@@ -47,7 +47,7 @@ class CallerSide:
         return utterance
 
     def _end(self, utterance: Utterance, at_ns: int) -> None:
-        utterance.ended = True
+        utterance.ended, utterance.ended_ns = True, at_ns
         utterance.final_by_ns = at_ns + int(self._rules.final_wait_ms * MS)
 
     @property

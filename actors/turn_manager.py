@@ -17,6 +17,7 @@ from ulid import ULID
 
 from actors.duplex import Duplex, FullDuplex, HalfDuplex
 from actors.endpointing import Waits
+from actors.evidence import Judge, Limits
 from actors.notebook import Entry, Notebook
 from actors.turn_rules import Conversation
 from actors.turn_state import Effect, HangUp, Patience, Phrases, Rules, Say, Stop, Watchdog
@@ -205,9 +206,25 @@ class TurnManager:
         inc = event.inc if ready or was is None else was.inc
         self._seen[event.actor] = Seen(ready, self._clock.now(), inc)
 
+    @property
+    def _judge(self) -> Judge:
+        """A recogniser that hears nothing is not waited for: then the voice alone decides."""
+        turns = self._settings.turns
+        deaf = self._settings.stt.engine == "null"
+        return Judge(
+            Limits(
+                hold_ms=turns.hold_ms,
+                word_ms=turns.word_ms,
+                content_ms=turns.content_ms,
+                commit_ms=turns.commit_ms,
+                voice_ms=turns.commit_ms if deaf else turns.voice_ms,
+                verdict_ms=0 if deaf else turns.verdict_ms,
+            )
+        )
+
     def _begin(self, event: CallOpened) -> Conversation:
         barge_in = self._settings.fleet.enable_barge_in
-        duplex: Duplex = FullDuplex(self._settings.turns.commit_ms) if barge_in else HalfDuplex()
+        duplex: Duplex = FullDuplex(self._judge) if barge_in else HalfDuplex()
         rules = self._rules
         if not event.attended:
             rules = replace(rules, patience=replace(rules.patience, idle_ms=0))

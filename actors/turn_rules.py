@@ -16,6 +16,7 @@ from actors.endpointing import EndOfTurn
 from actors.evidence import Evidence, is_backchannel, says_stop
 from actors.idle import Idle
 from actors.turn_state import (
+    MS,
     SAMPLES_PER_MS,
     Deadlines,
     Effect,
@@ -33,6 +34,7 @@ from schemas import (
     Duck,
     Event,
     Final,
+    Hold,
     LinePlayed,
     LlmFinished,
     Message,
@@ -90,7 +92,11 @@ class Conversation:
     def deadline_ns(self) -> int | None:
         """When `step` wants to be called even if nothing happens."""
         now = self._out.now_ns
-        instants = [*self._deadlines.instants, *self._caller.deadlines(now)]
+        instants = [
+            *self._deadlines.instants,
+            *self._caller.deadlines(now),
+            *self._verdicts_due(),
+        ]
         return min((instant for instant in instants if instant > now), default=None)
 
     @property
@@ -164,18 +170,37 @@ class Conversation:
             return
         if self._agent.protected:
             return
-        evidence = Evidence(
-            utterance.voiced / SAMPLES_PER_MS, utterance.words, ended=utterance.ended
-        )
-        verdict = self._duplex.judge(evidence)
+        verdict = self._duplex.judge(self._evidence(utterance, turn.voice.answer))
         if verdict == "commit":
             goes_on = self._goes_on(utterance, turn.end)
             self._interrupt(f"barge-in: {utterance.words or 'voice'}", goes_on=goes_on)
+        elif verdict == "hold" and not utterance.held and not utterance.restored:
+            utterance.held = True
+            self._out.publish(Hold(call=self.call, turn=turn.number))
         elif verdict == "restore":
             if not utterance.restored:  # once: by now another onset may have ducked the voice again
                 self._out.publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
             utterance.restored = True
             utterance.dismissed = utterance.final is not None
+
+    def _evidence(self, utterance: Utterance, agent: str) -> Evidence:
+        ended_ms = (self._out.now_ns - utterance.ended_ns) / MS if utterance.ended else None
+        return Evidence(
+            utterance.voiced / SAMPLES_PER_MS,
+            utterance.words,
+            final=utterance.final is not None,
+            ended_ms=ended_ms,
+            agent=agent,
+        )
+
+    def _verdicts_due(self) -> list[int]:
+        """When an utterance that has ended without words is decided on."""
+        wait_ns = int(self._duplex.verdict_ms * MS)
+        return [
+            u.ended_ns + wait_ns
+            for u in self._caller.live
+            if u.over_agent and u.ended and not u.restored and u.final is None
+        ]
 
     def _goes_on(self, utterance: Utterance, end: int) -> bool:
         """Whether he was not done, the wait was too short: what he says is the rest of his question."""
@@ -192,6 +217,9 @@ class Conversation:
 
     def _on_time(self, now_ns: int) -> None:
         self._agent.on_time()
+        for utterance in self._caller.live:
+            if utterance.ended and not utterance.restored and utterance.final is None:
+                self._weigh(utterance)
         self._free_the_caller(now_ns)
         if not self._caller.live:
             self._deadlines.drop("limit")

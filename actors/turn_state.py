@@ -183,9 +183,11 @@ class Utterance:
     over_agent: bool = False
     dismissed: bool = False
     restored: bool = False
+    held: bool = False
     settled_words: bool = False
     begun_ns: int = 0
     news_ns: int = 0
+    ended_ns: int = 0
     quiet_ns: int = 0
     final_by_ns: int = 0
 

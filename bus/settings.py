@@ -102,6 +102,8 @@ class AudioIn(Section, frozen=True):
     hangover_ms: Annotated[int, Meta(ge=32, le=5000)] = 250
     min_level_dbfs: Decibels = -55.0
     lull_ms: Annotated[int, Meta(ge=32, le=1000)] = 96
+    rise_db: Annotated[float, Meta(ge=3.0, le=60.0)] = 12.0
+    trial_ms: Annotated[int, Meta(ge=64, le=2000)] = 250
     line_lost_ms: Annotated[int, Meta(ge=500, le=600_000)] = 5000
 
 
@@ -122,7 +124,12 @@ class Turns(Section, frozen=True):
     endpoint_complete_ms: Annotated[int, Meta(ge=50, le=10_000)] = 320
     endpoint_unfinished_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1200
     endpoint_dictation_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1000
-    commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 450
+    hold_ms: Annotated[int, Meta(ge=32, le=5000)] = 200
+    word_ms: Annotated[int, Meta(ge=32, le=5000)] = 400
+    content_ms: Annotated[int, Meta(ge=32, le=5000)] = 550
+    commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 900
+    voice_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1500
+    verdict_ms: Annotated[int, Meta(ge=0, le=5000)] = 500
     final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
     answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000

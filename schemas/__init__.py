@@ -26,6 +26,7 @@ from schemas.line import LineLost, LinePcm, LinePlayed
 from schemas.reply import (
     AgentPcm,
     Ducked,
+    Held,
     Interject,
     LlmFinished,
     LlmStarted,
@@ -39,7 +40,13 @@ from schemas.reply import (
     SpokenWords,
 )
 from schemas.roll import RollCall
-from schemas.speech import CallerPcm, SpeechContinued, SpeechEnded, SpeechStarted
+from schemas.speech import (
+    CallerPcm,
+    SpeechContinued,
+    SpeechEnded,
+    SpeechLikely,
+    SpeechStarted,
+)
 from schemas.transcript import Final, Partial, Word
 from schemas.turn import (
     Acked,
@@ -47,6 +54,7 @@ from schemas.turn import (
     Cancel,
     CancelStuck,
     Duck,
+    Hold,
     Restore,
     RoundRow,
     Steps,
@@ -86,7 +94,9 @@ __all__ = [
     "Flag",
     "Health",
     "Heartbeat",
+    "Held",
     "Hello",
+    "Hold",
     "Interject",
     "LineLost",
     "LinePcm",
@@ -110,6 +120,7 @@ __all__ = [
     "Speech",
     "SpeechContinued",
     "SpeechEnded",
+    "SpeechLikely",
     "SpeechStarted",
     "SpokenWords",
     "Stamp",

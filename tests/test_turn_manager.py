@@ -153,7 +153,7 @@ async def test_a_conversation_with_an_interruption() -> None:
         await room.heard(Sentence, turn=first.turn)  # llm is at work on it
         room.publish(*says(first.turn, "it is ten past two"))
         room.publish(played(first.turn, 260))
-        room.publish(on(2000), goes(2000, 500))
+        room.publish(on(2000), goes(2000, 1500))
         table = await room.heard(TurnCancelled)
         assert (table.turn, table.reason) == (first.turn, "barge-in: voice")
         assert {row.actor: row.verdict for row in table.rows} == dict.fromkeys(
@@ -163,7 +163,7 @@ async def test_a_conversation_with_an_interruption() -> None:
         room.publish(played(first.turn, 260, ended=True))
         ended = await room.heard(TurnEnded)
         assert (ended.outcome, ended.heard) == ("interrupted", "it is ten")
-        room.publish(ends(2000, 500), fin(2000, "and in tokyo"))
+        room.publish(ends(2000, 1500), fin(2000, "and in tokyo"))
         second = await room.heard(TurnStarted, 2)
         assert (second.turn, second.text) == (first.turn + 1, "and in tokyo")
         said = [message.content for message in (await room.heard(Respond, 2)).messages[1:]]
