@@ -66,7 +66,7 @@ class Conversation:
         self._agent = AgentSide(call, turn_base, rules, self._out, self._deadlines)
         self._idle = Idle(rules.patience, self._deadlines)
         self._apologised = False
-        self._goodbye = 0
+        self._goodbye = False
         self._open = True
         agent = self._agent
         self._table: dict[type[Event], Callable[[Any, int], object]] = {
@@ -136,7 +136,7 @@ class Conversation:
         counts = self._duplex.listens(floor)
         self._caller.begin(event.onset, at_ns, floor, counts)
         if counts:
-            self._goodbye = 0
+            self._goodbye = False
             self._deadlines.expect_once("limit", self._rules.max_turn_ms)
 
     def _on_continued(self, event: SpeechContinued, at_ns: int) -> None:
@@ -272,16 +272,21 @@ class Conversation:
         """A caller who owes the next word is asked, then taken leave of."""
         free = self._agent.turn is None and not self._caller.live
         if self._goodbye and free:
-            self._goodbye = 0
-            self._out.add(HangUp("the caller was idle"))
-            self._open = False
+            self._hang_up()
             return
+        phrases = self._rules.phrases
         match self._idle.look(free):
-            case "prompt":
-                self._say(self._rules.phrases.still_there)
+            case "prompt" if phrases.still_there:
+                self._say(phrases.still_there)
+            case "leave" if phrases.goodbye:
+                self._say(phrases.goodbye)
+                self._goodbye = True
             case "leave":
-                self._say(self._rules.phrases.goodbye)
-                self._goodbye = self.turn
+                self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._out.add(HangUp("the caller was idle"))
+        self._open = False
 
     # -- the agent's voice -----------------------------------------------------------------------
 
