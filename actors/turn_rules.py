@@ -200,7 +200,7 @@ class Conversation:
         ):
             self._answer_caller()
         self._agent.consider(self._likely(now_ns))
-        self._nudge()
+        self._speak_first()
 
     def _free_the_caller(self, now_ns: int) -> None:
         """What of his is stuck ends; what nobody understood of it is not met with silence."""
@@ -264,13 +264,16 @@ class Conversation:
 
     def _apologise(self) -> None:
         """Once, until something is understood: a noise would else be talked to for ever."""
-        if self._rules.phrases.sorry and not self._apologised:
+        if self._rules.phrases.sorry and not self._apologised and not self._caller.live:
             self._apologised = True
             self._say(self._rules.phrases.sorry)
 
-    def _nudge(self) -> None:
-        """A caller who owes the next word is asked, then taken leave of."""
+    def _speak_first(self) -> None:
+        """While nobody has the floor: an apology that is owed; a caller who owes the next word is asked."""
         free = self._agent.turn is None and not self._caller.live
+        if free and self._agent.owes_apology and (apology := self._rules.phrases.apology):
+            self._say(apology)
+            free = False
         if self._goodbye and free:
             self._hang_up()
             return

@@ -273,3 +273,21 @@ def test_half_duplex_hears_nobody_in_a_notice_either() -> None:
     talk.tell(410, played(1, 400))
     talk.tell(800, ends(50, 700), fin(50, "stop"), finished(1), played(1, 700, ended=True))
     assert talk.told[2:] == [f"completed 1: {NOTICE} how are you"]
+
+
+def test_a_question_that_comes_first_is_answered_instead_of_an_apology() -> None:
+    """The voice is restarted just when the caller, who spoke over it, is done."""
+    talk = Talk(rules=WATCHED)
+    talk.play([*QUESTION, (900, says(1, "ten past two")), (1000, played(1, 100))])
+    talk.tell(1010, on(1010))
+    talk.tell(1400, ends(1010, 140))
+    talk.tell(1450, ActorBack(call=CALL, actor="tts"))
+    talk.tell(1740, fin(1010, "and in tokyo"))
+    talk.tell(1800)
+    assert talk.told[2:] == [
+        "restore 1",
+        "stop 1",
+        "failed 1: ten",
+        "turn 2: and in tokyo",
+        "respond 2: how late is it | ten | and in tokyo",
+    ]
