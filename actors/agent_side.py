@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from msgspec import structs
+
 from actors.turn_state import (
     AgentTurn,
     Deadlines,
@@ -81,6 +83,7 @@ class AgentSide:
         drafted, self.draft, self._drafted = self.draft, None, 0
         turn = drafted or self._make(asked, say)
         turn.asked, turn.start, turn.end = asked, start, end
+        turn.order = structs.replace(turn.order, draft=False)
         self.turn, self.owes_apology = turn, False
         self._deadlines.expect("answer", self._rules.answer_wait_ms)
         self._out.publish(

@@ -204,13 +204,11 @@ class Conversation:
 
     def _free_the_caller(self, now_ns: int) -> None:
         """What of his is stuck ends; what nobody understood of it is not met with silence."""
-        for watchdog, utterance in self._caller.stuck(now_ns):
+        for watchdog, utterance in self._caller.stuck(now_ns, self._agent.has_floor):
             detail = f"speech from sample {utterance.onset}"
             self._out.add(Tripped(watchdog, 0, detail))
             if watchdog == "no_end":
                 self._weigh(utterance)
-            elif self._agent.has_floor:
-                self._restore([utterance])
             else:
                 self._apologise()
 
