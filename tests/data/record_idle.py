@@ -9,10 +9,10 @@ from pathlib import Path
 from bus.endpoints import Endpoints
 from ops import in_force
 from ops.placing import Caller, Plan, place
-from soak.bench_home import fleet, scratch, with_responder
+from soak.bench_home import Tables, fleet, scratch, with_responder
 from tests.data.strip import strip
 
-TABLES = {
+TABLES: Tables = {
     "turns": {"notice": "This call is recorded for training.", "greeting": "Hello there."},
     "watch": {"idle_s": 1.0},
 }
