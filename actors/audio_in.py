@@ -22,7 +22,7 @@ from actors.segmenter import (
 )
 from bus.runtime import Emit
 from bus.settings import AudioIn as AudioInSettings
-from engines.energy import level_dbfs as loudness
+from engines.energy import sound_dbfs
 from engines.protocols import Vad, VadSession
 from schemas import (
     CallClosed,
@@ -171,7 +171,7 @@ class AudioInActor:
             sound = bytes(ear.pending[: 2 * WINDOW])
             del ear.pending[: 2 * WINDOW]
             ear.window_end += WINDOW
-            windows.append(Window(ear.window_end, probability, loudness(sound)))
+            windows.append(Window(ear.window_end, probability, sound_dbfs(sound)))
         return windows
 
     async def _watch(self, call: str, emit: Emit) -> None:

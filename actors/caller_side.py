@@ -92,10 +92,15 @@ class CallerSide:
 
     # -- what is stuck ---------------------------------------------------------------------------
 
-    def stuck(self, now_ns: int) -> list[tuple[Watchdog, Utterance]]:
-        """Whose end is overdue: it is taken for ended; whose words are: it is dismissed."""
+    def stuck(self, now_ns: int, agent_speaks: bool) -> list[tuple[Watchdog, Utterance]]:
+        """Whose end is overdue: it is taken for ended; whose words are: it is dismissed.
+
+        Words are not missed while the agent speaks: what is said over it is judged elsewhere.
+        """
         found: list[tuple[Watchdog, Utterance]] = []
         for utterance in self.live:
+            if agent_speaks:
+                utterance.begun_ns = now_ns
             lost_ns, wordless_ns = self._limits(utterance)
             if lost_ns is not None and lost_ns <= now_ns:
                 self._end(utterance, now_ns)

@@ -189,7 +189,7 @@ class TurnManager:
         if isinstance(event, Heartbeat):
             self._notice(event)
         elif isinstance(event, LineLost):
-            await self.answer(CloseCall(call=event.call, reason="line lost"))
+            self.hang_up(event.call, "line lost")
         else:
             if isinstance(event, CallOpened):
                 self._begin(event)
@@ -267,7 +267,7 @@ class TurnManager:
             elif isinstance(effect, Say):
                 self._runtime.emit(effect.event, at_ns)
             elif isinstance(effect, HangUp):
-                await self.answer(CloseCall(call=call, reason=effect.reason))
+                self.hang_up(call, effect.reason)
             else:
                 self._tripped[effect.watchdog] += 1
                 log.warning(
@@ -375,6 +375,10 @@ class TurnManager:
         )
         self._open[call] = opened
         return self._published(opened)
+
+    def hang_up(self, call: str, reason: str) -> None:
+        """End a call of our own accord."""
+        self._publish_for(call, CallClosed(call=call, reason=reason))
 
     def _publish_for(self, call: str, event: Event) -> Event:
         if call not in self._open:

@@ -68,7 +68,7 @@ class Conversation:
         self._agent = AgentSide(call, turn_base, rules, self._out, self._deadlines)
         self._idle = Idle(rules.patience, self._deadlines)
         self._apologised = False
-        self._goodbye = 0
+        self._goodbye = False
         self._open = True
         agent = self._agent
         self._table: dict[type[Event], Callable[[Any, int], object]] = {
@@ -142,7 +142,7 @@ class Conversation:
         counts = self._duplex.listens(floor)
         self._caller.begin(event.onset, at_ns, floor, counts)
         if counts:
-            self._goodbye = 0
+            self._goodbye = False
             self._deadlines.expect_once("limit", self._rules.max_turn_ms)
 
     def _on_continued(self, event: SpeechContinued, at_ns: int) -> None:
@@ -228,17 +228,15 @@ class Conversation:
         ):
             self._answer_caller()
         self._agent.consider(self._likely(now_ns))
-        self._nudge()
+        self._speak_first()
 
     def _free_the_caller(self, now_ns: int) -> None:
         """What of his is stuck ends; what nobody understood of it is not met with silence."""
-        for watchdog, utterance in self._caller.stuck(now_ns):
+        for watchdog, utterance in self._caller.stuck(now_ns, self._agent.has_floor):
             detail = f"speech from sample {utterance.onset}"
             self._out.add(Tripped(watchdog, 0, detail))
             if watchdog == "no_end":
                 self._weigh(utterance)
-            elif self._agent.has_floor:
-                self._restore([utterance])
             else:
                 self._apologise()
 
@@ -292,24 +290,32 @@ class Conversation:
 
     def _apologise(self) -> None:
         """Once, until something is understood: a noise would else be talked to for ever."""
-        if self._rules.phrases.sorry and not self._apologised:
+        if self._rules.phrases.sorry and not self._apologised and not self._caller.live:
             self._apologised = True
             self._say(self._rules.phrases.sorry)
 
-    def _nudge(self) -> None:
-        """A caller who owes the next word is asked, then taken leave of."""
+    def _speak_first(self) -> None:
+        """While nobody has the floor: an apology that is owed; a caller who owes the next word is asked."""
         free = self._agent.turn is None and not self._caller.live
+        if free and self._agent.owes_apology and (apology := self._rules.phrases.apology):
+            self._say(apology)
+            free = False
         if self._goodbye and free:
-            self._goodbye = 0
-            self._out.add(HangUp("the caller was idle"))
-            self._open = False
+            self._hang_up()
             return
+        phrases = self._rules.phrases
         match self._idle.look(free):
-            case "prompt":
-                self._say(self._rules.phrases.still_there)
+            case "prompt" if phrases.still_there:
+                self._say(phrases.still_there)
+            case "leave" if phrases.goodbye:
+                self._say(phrases.goodbye)
+                self._goodbye = True
             case "leave":
-                self._say(self._rules.phrases.goodbye)
-                self._goodbye = self.turn
+                self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._out.add(HangUp("the caller was idle"))
+        self._open = False
 
     # -- the agent's voice -----------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ NonEmpty = Annotated[str, Meta(min_length=1, max_length=300)]
 
 SYSTEM_PROMPT = (
     "You are a friendly voice assistant on a telephone line. Give short spoken answers of one to "
-    "three sentences, without lists, markup or emoji."
+    "three sentences, without lists, markup or emoji. Where a message of yours ends in [interrupted by "
+    "the caller], he heard it up to there and no further."
 )
 
 

@@ -43,6 +43,7 @@ from schemas import (
 
 DATA = Path(__file__).parent / "data"
 HALF, FULL = DATA / "half_duplex.msgpack", DATA / "full_duplex.msgpack"
+IDLE = DATA / "idle_call.msgpack"
 CONFIG = Path(__file__).parent.parent / "config" / "fleet.toml"
 MS = 1_000_000
 runner = CliRunner()
@@ -105,7 +106,7 @@ def test_the_recordings_are_what_they_are_said_to_be() -> None:
         assert path.stat().st_size < 300_000
 
 
-@pytest.mark.parametrize("path", [HALF, FULL])
+@pytest.mark.parametrize("path", [HALF, FULL, IDLE])
 def test_a_recorded_call_replays_byte_for_byte(path: Path) -> None:
     outcome = Replaying(path, load()).run()
     [comparison] = outcome.comparisons
