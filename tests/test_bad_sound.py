@@ -11,7 +11,18 @@ import pytest
 import soxr
 
 from actors.audio_in import To16k
-from actors.segmenter import WINDOW, Continued, Ended, Mark, Segmenter, Started, Thresholds, Window
+from actors.fundamental import Fundamental
+from actors.segmenter import (
+    WINDOW,
+    Continued,
+    Ended,
+    Mark,
+    Rose,
+    Segmenter,
+    Started,
+    Thresholds,
+    Window,
+)
 from actors.turn_state import Patience, Phrases, Rules
 from engines.energy import level_dbfs, sound_dbfs
 from engines.vad_silero import PysileroVad
@@ -35,9 +46,10 @@ def marks(vad: PysileroVad, sound: Sound) -> list[tuple[int, Mark]]:
     segmenter, pcm = Segmenter(Thresholds()), sound.tobytes()
     windows = [
         Window((n + 1) * WINDOW, p, sound_dbfs(pcm[2 * WINDOW * n : 2 * WINDOW * (n + 1)]))
-        for n, p in enumerate(vad.open().push(pcm))
+        for n, p in enumerate(vad.open().push(Fundamental().push(pcm)))
     ]
-    return [(window.end, mark) for window in windows for mark in segmenter.push(window)]
+    told = ((window.end, mark) for window in windows for mark in segmenter.push(window))
+    return [(end, mark) for end, mark in told if not isinstance(mark, Rose)]
 
 
 def events(vad: PysileroVad, sound: Sound) -> list[tuple[int, Event]]:
@@ -59,6 +71,8 @@ def event(mark: Mark) -> Event:
             )
         case Ended():
             return SpeechEnded(call=CALL, onset=mark.onset, end=mark.end, voiced=mark.voiced)
+        case Rose():
+            raise AssertionError("the rules do not hear of it")
 
 
 def question() -> Sound:
