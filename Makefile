@@ -36,4 +36,4 @@ lint: venv       ## ruff and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 clean:           ## remove what make made
-	rm -rf .venv var/calls var/run/* var/log/* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv var/calls var/journal var/transcripts var/run/* var/log/* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,7 @@
-"""audio_in: the line's sound comes in; 16 kHz frames and where speech begins and ends go out."""
+"""audio_in: the line's sound comes in; 16 kHz frames and where speech begins and ends go out.
+
+What goes out was written to the journal before; a successor goes on where the journal ends.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ import numpy as np
 import samplerate
 import structlog
 
+from actors.caller_journal import CallerJournal
 from actors.fundamental import Fundamental
+from actors.intake import Intake, line_position
 from actors.segmenter import (
     WINDOW,
+    Continued,
     Ended,
     Mark,
     Rose,
@@ -20,7 +26,8 @@ from actors.segmenter import (
     Thresholds,
     Window,
 )
-from bus.runtime import Emit
+from bus.journal import Journal
+from bus.runtime import Emit, Runtime
 from bus.settings import AudioIn as AudioInSettings
 from engines.energy import sound_dbfs
 from engines.protocols import Vad, VadSession
@@ -29,16 +36,26 @@ from schemas import (
     CallerPcm,
     CallOpened,
     Event,
+    LineConfirmed,
     LineLost,
     LinePcm,
+    LineResend,
+    Refused,
     SpeechContinued,
     SpeechEnded,
     SpeechLikely,
+    SpeechMark,
     SpeechStarted,
+    Transcribed,
 )
 
 log = structlog.get_logger()
 RATE = 16_000
+CONFIRM_EVERY = 8000
+"""Samples at 16 kHz between two confirmations to the line: 500 ms."""
+WARM_UP = 2 * RATE
+"""Sound a voice activity detector hears again before it goes on in the middle of a call."""
+MOST_CHANNELS = 8
 
 
 class To16k:
@@ -82,22 +99,38 @@ class To16k:
 class Ear:
     """One channel of one call."""
 
+    intake: Intake
     resampler: To16k
+    journal: Journal
     vad: VadSession
     segmenter: Segmenter
     window_end: int
-    fundamental: Fundamental
+    told_to: int = 0
+    """Windows up to here were judged by a predecessor."""
+    confirmed: int = 0
+    fundamental: Fundamental = field(default_factory=Fundamental)
     pending: bytearray = field(default_factory=bytearray)
+
+    def begin_at(self, rate: int, first: int, segmenter: Segmenter) -> None:
+        """Behind a hole too long for silence: nothing before `first` matters any more."""
+        self.resampler, self.segmenter = To16k(rate, first), segmenter
+        self.pending.clear()
+        self.fundamental = Fundamental()
+        self.window_end = self.resampler.next_out
 
 
 class AudioInActor:
     """Resamples, listens for speech, and reports a line that has gone silent altogether."""
 
     name = "audio_in"
-    hears = (LinePcm, CallOpened, CallClosed)
+    hears = (LinePcm, CallOpened, CallClosed, Transcribed)
 
-    def __init__(self, vad: Vad, settings: AudioInSettings) -> None:
+    def __init__(
+        self, vad: Vad, settings: AudioInSettings, journal: CallerJournal | None = None
+    ) -> None:
+        """`journal`: where sound is kept; the last minute of it in memory by default."""
         self._vad, self._settings = vad, settings
+        self._journal = journal or CallerJournal()
         self._thresholds = Thresholds(
             speech=settings.threshold,
             release=settings.release_threshold,
@@ -111,29 +144,73 @@ class AudioInActor:
         self._ears: dict[tuple[str, int], Ear] = {}
         self._heard: dict[str, int] = {}
 
+    def attach(self, runtime: Runtime) -> None:
+        """The journal tells of its disk by itself."""
+        self._journal.attach(runtime)
+
     async def load(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._vad.load)
+        await self._journal.load()
 
     async def close(self) -> None:
         self._ears.clear()
+        self._journal.close()
+
+    def gauges(self) -> dict[str, float]:
+        """Room the journal takes, and how many channels it does not protect."""
+        return self._journal.figures
+
+    async def answer(self, request: Event) -> Event:
+        """Replays, and what the journal holds."""
+        if (answer := self._journal.answer(request)) is not None:
+            return answer
+        return Refused(why=f"audio_in does not answer {type(request).__name__}", status=404)
 
     async def react(self, event: Event, emit: Emit) -> None:
         if isinstance(event, LinePcm):
             await self._hear(event, emit)
+        elif isinstance(event, Transcribed):
+            self._journal.release(event)
         elif isinstance(event, CallOpened):
             self._heard[event.call] = emit.at_ns
+            self._journal.journals.opened(event.call)
             emit.background(self._watch(event.call, emit))
         elif isinstance(event, CallClosed):
             self._heard.pop(event.call, None)
+            self._journal.journals.closed(event.call)
             for key in [key for key in self._ears if key[0] == event.call]:
                 del self._ears[key]
 
     async def _hear(self, event: LinePcm, emit: Emit) -> None:
-        ear = self._ear(event)
-        if ear.resampler.hole_s(event.first) * 1000 > self._settings.line_lost_ms:
-            return  # a line that silent is lost, and its call is about to be closed
+        if not 0 <= event.channel < MOST_CHANNELS or not event.samples:
+            return
+        ear = await self._ear(event, emit)
         self._heard[event.call] = emit.at_ns
-        first, pcm = ear.resampler.push(event.first, event.pcm)
+        verdict = ear.intake.judge(event.first, event.samples, event.again, emit.at_ns)
+        if verdict == "ask":
+            emit(LineResend(call=event.call, channel=event.channel, first=ear.intake.expected))
+        if verdict == "take" and self._is_credible(ear, event):
+            first, pcm = ear.resampler.push(event.first, event.pcm)
+            await self._go_on(ear, event, first, pcm, emit)
+
+    def _is_credible(self, ear: Ear, event: LinePcm) -> bool:
+        """A line that was silent so long is lost, and its call about to be closed, unless it was asked.
+
+        Then this actor was away, longer than the line remembers: it goes on where the line is.
+        """
+        if ear.resampler.hole_s(event.first) * 1000 <= self._settings.line_lost_ms:
+            return True
+        if event.again:
+            ear.begin_at(event.rate, event.first, Segmenter(self._thresholds))
+        else:
+            ear.intake.expected = ear.resampler.next_in
+        return event.again
+
+    async def _go_on(self, ear: Ear, event: LinePcm, first: int, pcm: bytes, emit: Emit) -> None:
+        """Into the journal, onto the bus, through the detector: in this order."""
+        known = max(0, ear.journal.end - first)
+        first, pcm = first + known, pcm[2 * known :]
+        ear.journal.append(first, pcm)
         for at in range(0, len(pcm), 2 * RATE):
             some = pcm[at : at + 2 * RATE]
             emit(
@@ -145,23 +222,61 @@ class AudioInActor:
                     pcm=some,
                 )
             )
+        self._confirm(ear, event, emit)
+        await self._listen(ear, event, pcm, emit)
+
+    def _confirm(self, ear: Ear, event: LinePcm, emit: Emit) -> None:
+        """The line may forget what a successor would not ask for again."""
+        if ear.journal.on_disk_to - ear.confirmed >= CONFIRM_EVERY and self._journal.on_disk:
+            ear.confirmed = ear.journal.on_disk_to
+            position = line_position(ear.confirmed, event.rate)
+            emit(LineConfirmed(call=event.call, channel=event.channel, position=position))
+
+    async def _listen(self, ear: Ear, event: LinePcm, pcm: bytes, emit: Emit) -> None:
+        """A mark is told before it is written down: told twice does no harm, never told does."""
         push_soon = getattr(ear.vad, "push_soon", None)
         voice = ear.fundamental.push(pcm)
         probabilities = await push_soon(voice) if push_soon else ear.vad.push(voice)
         for window in self._windows(ear, pcm, probabilities):
+            if window.end <= ear.told_to:
+                continue
             for mark in ear.segmenter.push(window):
                 emit(_event(event, mark))
+                if isinstance(mark, Rose):
+                    continue  # of the moment: a successor need not know
+                ear.journal.mark(_written(mark, window, ear.journal.end))
 
-    def _ear(self, event: LinePcm) -> Ear:
-        """A new one begins where the line is: after a restart that is in the middle of a call."""
+    async def _ear(self, event: LinePcm, emit: Emit) -> Ear:
+        """A new one begins with the call, or where the journal of a predecessor ends."""
         key = (event.call, event.channel)
-        if key not in self._ears:
-            resampler = To16k(event.rate, event.first)
-            segmenter = Segmenter(self._thresholds)
-            self._ears[key] = Ear(
-                resampler, self._vad.open(), segmenter, resampler.next_out, Fundamental()
+        if (ear := self._ears.get(key)) is None:
+            journal = self._journal.of(*key)
+            begins = line_position(journal.end, event.rate) if journal.end else event.first
+            resampler = To16k(event.rate, begins)
+            ear = self._ears[key] = Ear(
+                Intake(begins),
+                resampler,
+                journal,
+                self._vad.open(),
+                Segmenter(self._thresholds),
+                resampler.next_out,
+                confirmed=journal.end,
             )
-        return self._ears[key]
+            if journal.end:
+                await self._resume(ear, event, emit)
+        return ear
+
+    async def _resume(self, ear: Ear, event: LinePcm, emit: Emit) -> None:
+        """Speech that was going on goes on; the detector hears the last seconds once more."""
+        mark, end = ear.journal.last_mark, ear.journal.end
+        if mark is not None:
+            ear.told_to = mark.window
+            if mark.kind != "ended":
+                ear.segmenter.resume(mark.onset, mark.voiced, mark.window, mark.silent)
+                end = min(end, mark.window)
+        ear.window_end = max(0, end - WARM_UP) // WINDOW * WINDOW
+        log.info("going on with a channel", call_id=event.call, at=ear.journal.end)
+        await self._listen(ear, event, _kept(ear.journal, ear.window_end), emit)
 
     def _windows(self, ear: Ear, pcm: bytes, probabilities: list[float]) -> list[Window]:
         """The 32 ms windows completed by `pcm`, with probability and level."""
@@ -183,6 +298,26 @@ class AudioInActor:
             await emit.clock.sleep_until(emit.clock.now() + left_ns)
             silent_ms = (emit.clock.now() - self._heard.get(call, 0)) / 1e6
         emit(LineLost(call=call, silent_ms=int(silent_ms)))
+
+
+def _kept(journal: Journal, first: int) -> bytes:
+    """The journal's sound from `first` to its end; silence where it has none."""
+    sound = bytearray()
+    while (at := first + len(sound) // 2) < journal.end:
+        piece = journal.read(at, journal.end - at)
+        sound += bytes(2 * (piece.first - at)) + piece.pcm
+    return bytes(sound)
+
+
+def _written(mark: Started | Continued | Ended, window: Window, at: int) -> SpeechMark:
+    """A mark as the journal keeps it."""
+    if isinstance(mark, Ended):
+        return SpeechMark(at, "ended", mark.onset, window.end, end=mark.end, voiced=mark.voiced)
+    if isinstance(mark, Continued):
+        return SpeechMark(
+            at, "continued", mark.onset, window.end, voiced=mark.voiced, silent=mark.silent
+        )
+    return SpeechMark(at, "started", mark.onset, window.end, voiced=window.end - mark.onset)
 
 
 def _event(cause: LinePcm, mark: Mark) -> Event:

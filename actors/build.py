@@ -7,15 +7,17 @@ from collections.abc import Callable
 from bus.endpoints import Endpoints
 from bus.runtime import Actor, Context
 from bus.settings import Settings
-from engines.protocols import SttEngine, Vad
+from engines.protocols import BatchStt, SttEngine, Vad
 
 Build = Callable[[Settings, Context, Endpoints], Actor]
 
 
 def _audio_in(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.audio_in import AudioInActor
+    from actors.caller_journal import CallerJournal
 
-    return AudioInActor(vad(settings.audio_in.vad), settings.audio_in)
+    journal = CallerJournal(settings.journal_dir, settings.journal)
+    return AudioInActor(vad(settings.audio_in.vad), settings.audio_in, journal)
 
 
 def vad(name: str) -> Vad:
@@ -30,11 +32,41 @@ def vad(name: str) -> Vad:
 
 
 def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
+    from actors.degraded import Allowance
+    from actors.doors import Anyone
+    from actors.stream import Kit
     from actors.stt import SttActor
 
     stt = settings.stt
     engine = recogniser(stt.engine, stt.partial_ms)
-    return SttActor(engine, stt.preroll_ms, stt.max_utterance_s, settings.audio_in.lull_ms)
+    kit = Kit(
+        engine,
+        batch_recogniser(stt.batch_engine),
+        None,
+        Anyone(),
+        endpoint=stt.engine,
+        stall_ms=stt.stall_ms,
+        batch_interval_s=stt.batch_interval_s,
+        allowance=Allowance(stt.batch_budget_s),
+    )
+    return SttActor(
+        engine,
+        stt.preroll_ms,
+        stt.max_utterance_s,
+        settings.audio_in.lull_ms,
+        kit,
+        settings.transcript_dir,
+        doors=(context, where),
+    )
+
+
+def batch_recogniser(name: str) -> BatchStt | None:
+    """`pocketsphinx` (embedded) or `none`."""
+    if name == "none":
+        return None
+    from engines.batch_pocketsphinx import PocketsphinxBatch
+
+    return PocketsphinxBatch()
 
 
 def recogniser(name: str, partial_ms: int) -> SttEngine:

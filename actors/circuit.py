@@ -22,7 +22,7 @@ class Transition:
 
 
 class Circuit:
-    """One service's circuit. `threshold` is at least 1, `reset_s` at least 1.0 s."""
+    """The circuit of a service at an endpoint. `threshold` is at least 1, `reset_s` at least 1.0 s."""
 
     def __init__(self, threshold: int = 3, reset_s: float = 30.0) -> None:
         self._threshold = max(1, threshold)
@@ -56,6 +56,16 @@ class Circuit:
             return None
         self.failures = 0
         return None if self.state == "closed" else self._go("closed", "probe succeeded")
+
+    def trip(self, at_ns: int, reason: str) -> Transition | None:
+        """Open it by hand; the reset timeout begins anew."""
+        self._opened_ns = at_ns
+        return None if self.state == "open" else self._go("open", reason)
+
+    def reset(self, reason: str) -> Transition | None:
+        """Close it by hand."""
+        self.failures = 0
+        return None if self.state == "closed" else self._go("closed", reason)
 
     def _go(self, state: State, reason: str) -> Transition:
         transition = Transition(self.state, state, reason)

@@ -94,6 +94,11 @@ class Segmenter:
         self._last_voiced = 0
         self._windows = 0
 
+    def resume(self, onset: int, voiced: int, window_end: int, silent: int) -> None:
+        """Go on in the middle of speech, as `Started` or `Continued` left it at `window_end`."""
+        self._onset, self._voiced, self._last_voiced = onset, voiced, window_end - silent
+        self._windows = self._candidate = 0
+
     def push(self, window: Window) -> list[Mark]:
         """Take the next window."""
         if self._onset is not None:

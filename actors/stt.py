@@ -1,58 +1,49 @@
-"""stt: caller sound and where speech begins and ends come in; partial and final words go out."""
+"""stt: caller sound and where speech begins and ends come in; partial and final words go out.
+
+Each channel of a call is a `Stream` (actors/stream.py): there is what happens when the recogniser fails.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
-from ulid import ULID
 
-from bus.runtime import Emit
-from engines.protocols import EngineError, Hypothesis, SttEngine, SttSession
+from actors.doors import Anyone, Breaker, Journal
+from actors.stream import Kit, Stream
+from actors.transcript import Transcript
+from bus.asking import Asker
+from bus.endpoints import Endpoints
+from bus.errors import NoAnswer
+from bus.journals import folder_name
+from bus.runtime import Context, Emit, Runtime
+from engines.protocols import SttEngine
 from schemas import (
+    AskKept,
+    BreakerChanged,
     CallClosed,
     CallerPcm,
     CallOpened,
-    EngineFailed,
     Event,
-    Final,
-    Partial,
     SpeechContinued,
     SpeechEnded,
     SpeechStarted,
-    Word,
+    Stamp,
 )
 
 log = structlog.get_logger()
-SAMPLES_PER_MS = 16
-REOPEN_EVERY_S = 0.5
-RING_MS = 3000
-"""Sound kept before an onset: more than the pre-roll, since the onset is reported late."""
-
-
-@dataclass
-class Ear:
-    """One channel of one call: a session of the engine, and the sound of the last seconds."""
-
-    channel: int
-    session: SttSession
-    stt_session: str
-    ring: deque[CallerPcm] = field(default_factory=deque)
-    begun: list[int] = field(default_factory=list)
-    current: int | None = None
-    fed_to: int = 0
-    began_at: int = 0
-    settled_at: int | None = None
-    """How much voice there was when the words were settled; None while they are open."""
+MOST_CHANNELS = 8
 
 
 class SttActor:
     """Recognises what is said between an onset, less the pre-roll, and the end of speech."""
 
     name = "stt"
-    hears = (CallerPcm, SpeechStarted, SpeechContinued, SpeechEnded, CallOpened, CallClosed)
+    hears = (
+        *(CallerPcm, SpeechStarted, SpeechContinued, SpeechEnded),
+        *(CallOpened, CallClosed, BreakerChanged),
+    )
 
     def __init__(
         self,
@@ -60,155 +51,121 @@ class SttActor:
         preroll_ms: int = 400,
         max_utterance_s: float = 30.0,
         lull_ms: int = 96,
+        kit: Kit | None = None,
+        transcripts: Path | None = None,
+        doors: tuple[Context, Endpoints] | None = None,
     ) -> None:
-        """`lull_ms`: a pause of that length has the words settled, so that the final is there early."""
-        self._engine = engine
-        self._preroll = preroll_ms * SAMPLES_PER_MS
-        self._lull = lull_ms * SAMPLES_PER_MS
-        self._longest = int(max_utterance_s * 16_000)
-        self._ears: dict[tuple[str, int], Ear] = {}
+        """`lull_ms`: a pause of that length has the words settled, so that the final is there early.
+
+        `transcripts`: a folder; None: in memory. `doors`: where audio_in and the breaker are.
+        """
+        self.kit = kit or Kit(engine, None, None, Anyone())
+        self.kit.preroll = preroll_ms * 16
+        self.kit.lull = lull_ms * 16
+        self.kit.longest = int(max_utterance_s * 16_000)
+        self._folder = transcripts
+        self._doors = doors
+        self._askers: list[Asker] = []
+        self._runtime: Runtime | None = None
+        self._leftovers: asyncio.Task[None] | None = None
+        self._streams: dict[tuple[str, int], Stream] = {}
+        self._transcripts: dict[str, Transcript] = {}
+
+    def attach(self, runtime: Runtime) -> None:
+        """From here on there is somebody to ask with, and as whom."""
+        self._runtime = runtime
+        if self._doors is not None:
+            journal, breaker = (
+                Asker(*self._doors, door, runtime.clock) for door in ("audio_in", "breaker")
+            )
+            self._askers = [journal, breaker]
+            self.kit.sounds = Journal(journal)
+            self.kit.leave = Breaker(breaker, self.name, runtime.stamper.inc)
 
     async def load(self) -> None:
-        await self._engine.load()
+        await self.kit.engine.load()
+        if self.kit.batch is not None:
+            await self.kit.batch.load()
+        if self.kit.sounds is not None:
+            self._leftovers = asyncio.create_task(self._transcribe_leftovers())
 
     async def close(self) -> None:
-        await self._engine.close()
+        if self._leftovers is not None:
+            self._leftovers.cancel()
+            await asyncio.gather(self._leftovers, return_exceptions=True)
+        for asker in self._askers:
+            asker.close()
+        await self.kit.engine.close()
+        if self.kit.batch is not None:
+            await self.kit.batch.close()
 
     def gauges(self) -> dict[str, float]:
-        """Open sessions."""
-        return {"open_sessions": float(len(self._ears))}
+        """Open sessions, and channels whose recogniser is away."""
+        streams = self._streams.values()
+        return {
+            "open_sessions": float(sum(stream.opened for stream in streams)),
+            "degraded_sessions": float(sum(stream.degraded is not None for stream in streams)),
+        }
 
     async def react(self, event: Event, emit: Emit) -> None:
-        if isinstance(event, CallerPcm):
-            self._feed(await self._ear(event.call, event.channel, emit), event)
-        elif isinstance(event, SpeechStarted):
-            self._begin(await self._ear(event.call, event.channel, emit), event.onset)
-        elif isinstance(event, SpeechContinued):
-            self._pause(await self._ear(event.call, event.channel, emit), event)
-        elif isinstance(event, SpeechEnded):
-            self._finish(await self._ear(event.call, event.channel, emit))
+        if isinstance(event, CallerPcm | SpeechStarted | SpeechContinued | SpeechEnded):
+            if 0 <= event.channel < MOST_CHANNELS:
+                await (await self._stream(event.call, event.channel, emit)).take(event)
         elif isinstance(event, CallOpened):
             for channel in range(event.channels):
-                await self._ear(event.call, channel, emit)
+                await self._stream(event.call, channel, emit)
         elif isinstance(event, CallClosed):
             await self._hang_up(event.call)
+        elif isinstance(event, BreakerChanged) and event.service == "stt":
+            self._try_again(event)
 
-    async def _ear(self, call: str, channel: int, emit: Emit) -> Ear:
-        if (ear := self._ears.get((call, channel))) is None:
-            session = await self._engine.open()
-            ear = Ear(channel, session, str(ULID()))
-            self._ears[call, channel] = ear
-            emit.background(self._report(call, ear, emit))
-        return ear
+    async def _stream(self, call: str, channel: int, emit: Emit) -> Stream:
+        if (stream := self._streams.get((call, channel))) is None:
+            stream = Stream(call, channel, self.kit, self._transcript(call), emit)
+            self._streams[call, channel] = stream
+            await stream.begin()
+        return stream
 
-    def _begin(self, ear: Ear, onset: int) -> None:
-        """From the pre-roll on: the first syllables were said before speech was detected."""
-        start = max(0, onset - self._preroll)
-        kept = [frame for frame in ear.ring if frame.end > start]
-        ear.current, ear.settled_at = onset, None
-        ear.began_at = ear.fed_to = max(start, kept[0].first) if kept else start
-        ear.begun.append(onset)
-        ear.session.begin(onset, ear.fed_to)
-        for frame in kept:
-            self._give(ear, frame)
+    def _transcript(self, call: str) -> Transcript:
+        if (transcript := self._transcripts.get(call)) is None:
+            path = self._folder and self._folder / f"{folder_name(call)}.jsonl"
+            transcript = self._transcripts[call] = Transcript(path)
+            if transcript.problem:
+                log.warning("transcript was cut off", call_id=call, why=transcript.problem)
+        return transcript
 
-    def _feed(self, ear: Ear, frame: CallerPcm) -> None:
-        ear.ring.append(frame)
-        while ear.ring[0].end < frame.end - RING_MS * SAMPLES_PER_MS:
-            ear.ring.popleft()
-        if ear.current is None:
+    def _try_again(self, event: BreakerChanged) -> None:
+        """The circuit lets somebody through: who gets the probe is the breaker's business."""
+        if event.state != "open":
+            for stream in self._streams.values():
+                stream.recover()
+
+    async def _transcribe_leftovers(self) -> None:
+        """Calls that ended while nobody could transcribe them; see `journal.list`."""
+        assert self.kit.sounds is not None
+        assert self._runtime is not None
+        try:
+            kept = await self.kit.sounds.kept()
+        except NoAnswer as error:
+            log.warning("audio_in can't say what is left", why=str(error))
             return
-        self._give(ear, frame)
-        if ear.fed_to - ear.began_at >= self._longest:
-            onset = ear.current
-            self._finish(ear)
-            self._begin_anew(ear, onset)
-
-    def _begin_anew(self, ear: Ear, onset: int) -> None:
-        """Speech longer than an engine should hold goes on under the same name."""
-        ear.current, ear.began_at, ear.settled_at = onset, ear.fed_to, None
-        ear.begun.append(onset)
-        ear.session.begin(onset, ear.fed_to)
-
-    def _pause(self, ear: Ear, event: SpeechContinued) -> None:
-        """Settle the words at a lull; open them again when there was voice since."""
-        if ear.current != event.onset:
-            return
-        if ear.settled_at is not None and ear.settled_at != event.voiced:
-            ear.session.resume()
-            ear.settled_at = None
-        if ear.settled_at is None and event.silent >= self._lull:
-            ear.session.settle()
-            ear.settled_at = event.voiced
-
-    def _give(self, ear: Ear, frame: CallerPcm) -> None:
-        missing = frame.first - ear.fed_to
-        if 0 < missing <= RING_MS * SAMPLES_PER_MS:
-            ear.session.feed(bytes(2 * missing))  # silence, so that positions stay true
-        ear.session.feed(frame.pcm[2 * max(0, -missing) :])
-        ear.fed_to = max(ear.fed_to, frame.end)
-
-    def _finish(self, ear: Ear) -> None:
-        if ear.current is not None:
-            ear.session.finish()
-            ear.current = None
-
-    async def _report(self, call: str, ear: Ear, emit: Emit) -> None:
-        """What the engine makes of it, until the call is over."""
-        while True:
-            try:
-                async for guess in ear.session.results():
-                    if guess.final and ear.begun:
-                        ear.begun.pop(0)
-                    emit(_words(call, ear, guess, more=guess.utterance in ear.begun))
-                return
-            except EngineError as error:
-                log.error("recogniser failed", call_id=call, error=str(error))
-                emit(EngineFailed(call=call, service="stt", error=str(error)))
-                await self._reopen(call, ear, emit)
-
-    async def _reopen(self, call: str, ear: Ear, emit: Emit) -> None:
-        """A new session; what the old one owed is answered empty, so that no turn waits for it."""
-        for onset in ear.begun:
-            guess = Hypothesis(onset, "", onset, ear.fed_to, final=True)
-            emit(_words(call, ear, guess))
-        ear.begun.clear()
-        ear.current = None
-        await ear.session.close()
-        while True:
-            try:
-                ear.session, ear.stt_session = await self._engine.open(), str(ULID())
-                return
-            except EngineError as error:
-                log.error("recogniser can't be opened; trying again", call_id=call, why=str(error))
-                await asyncio.sleep(REOPEN_EVERY_S)
+        going_on = {opened.call for opened in self._runtime.control.calls}
+        for left in kept:
+            if left.open or left.call in going_on or any(c == left.call for c, _ in self._streams):
+                continue
+            log.warning("transcribing a call that is over", call_id=left.call, channel=left.channel)
+            cause = AskKept(call=left.call)
+            stamp = Stamp(source=self.name, inc=0, seq=0, at_ns=self._runtime.clock.now())
+            emit = Emit(self._runtime, cause, stamp, {})
+            stream = Stream(left.call, left.channel, self.kit, self._transcript(left.call), emit)
+            await stream.transcribe_what_is_left()
+            self._transcripts.pop(left.call, None)
 
     async def _hang_up(self, call: str) -> None:
-        for key in [key for key in self._ears if key[0] == call]:
-            ear = self._ears.pop(key)
-            await ear.session.close()
-
-
-def _words(call: str, ear: Ear, guess: Hypothesis, more: bool = False) -> Event:
-    if not guess.final:
-        return Partial(
-            call=call,
-            channel=ear.channel,
-            utterance=guess.utterance,
-            text=guess.text,
-            start=guess.start,
-            end=guess.end,
-            stt_session=ear.stt_session,
-            settled=guess.settled,
-        )
-    return Final(
-        call=call,
-        channel=ear.channel,
-        utterance=guess.utterance,
-        text=guess.text,
-        start=guess.start,
-        end=guess.end,
-        words=tuple(Word(word.text, word.start, word.end) for word in guess.words),
-        stt_session=ear.stt_session,
-        more=more,
-    )
+        mine = [key for key in self._streams if key[0] == call]
+        try:
+            await asyncio.gather(*(self._streams[key].hang_up() for key in mine))
+        finally:
+            for key in mine:
+                self._streams.pop(key, None)  # two goodbyes end it once
+            self._transcripts.pop(call, None)

@@ -9,7 +9,7 @@ from bus.settings import Secret, Settings
 Flag = str | int | float | bool
 
 OWN_SECTIONS = {
-    "audio_in": ("audio_in",),
+    "audio_in": ("audio_in", "journal"),
     "stt": ("stt",),
     "turn_manager": ("turns", "cancel"),
     "llm": ("llm",),

@@ -108,6 +108,15 @@ class AudioIn(Section, frozen=True):
     line_lost_ms: Annotated[int, Meta(ge=500, le=600_000)] = 5000
 
 
+class Journal(Section, frozen=True):
+    """Where caller sound is kept until its words are final."""
+
+    retention: Literal["until-transcribed", "keep"] = "until-transcribed"
+    max_mb: Annotated[int, Meta(ge=1, le=10_000_000)] = 2000
+    segment_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 10.0
+    memory_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
+
+
 class Stt(Section, frozen=True):
     """Speech to text."""
 
@@ -115,6 +124,10 @@ class Stt(Section, frozen=True):
     preroll_ms: Annotated[int, Meta(ge=300, le=5000)] = 400
     partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 100
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
+    stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
+    batch_engine: Literal["pocketsphinx", "none"] = "pocketsphinx"
+    batch_interval_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 30.0
+    batch_budget_s: Annotated[float, Meta(ge=0.0, le=10_000_000.0)] = 0.0
 
 
 class Turns(Section, frozen=True):
@@ -224,6 +237,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bus: Bus = Bus()
     cancel: CancelRound = CancelRound()
     audio_in: AudioIn = AudioIn()
+    journal: Journal = Journal()
     stt: Stt = Stt()
     turns: Turns = Turns()
     watch: Watch = Watch()
@@ -246,6 +260,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.home / "var" / "calls"
 
     @property
+    def journal_dir(self) -> Path:
+        """Caller sound that is not transcribed yet."""
+        return self.home / "var" / "journal"
+
+    @property
+    def transcript_dir(self) -> Path:
+        """What was said, a file a call."""
+        return self.home / "var" / "transcripts"
+
+    @property
     def log_dir(self) -> Path:
         """What the processes print."""
         return self.home / "var" / "log"
@@ -256,6 +280,7 @@ SECTIONS: dict[str, type[Section]] = {
     "bus": Bus,
     "cancel": CancelRound,
     "audio_in": AudioIn,
+    "journal": Journal,
     "stt": Stt,
     "turns": Turns,
     "watch": Watch,

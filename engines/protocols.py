@@ -26,6 +26,8 @@ class Hypothesis:
     end: int
     final: bool
     words: tuple[Spoken, ...] = ()
+    speaker: str = ""
+    """The session's own label of who speaks, if it tells speakers apart."""
     settled: bool = False
     """A partial that will be the final if nothing more is said."""
 
@@ -36,6 +38,9 @@ class SttSession(Protocol):
     The owner calls `begin(utterance, first)` at an onset (pre-roll included), `feed`s mono int16
     PCM at 16 kHz from that position on, and `finish`es; one final `Hypothesis` follows for every
     utterance begun, in order, even if it is empty or the engine failed on it.
+
+    A session may also have two properties: `dead`, why it is over ("" while it lives), and `worked_on`, how
+    many samples it has worked on (None until its model is loaded), so that a hang is told from silence.
     """
 
     def begin(self, utterance: int, first: int) -> None: ...
@@ -70,6 +75,21 @@ class SttEngine(Protocol):
         ...
 
     async def open(self) -> SttSession: ...
+
+    async def close(self) -> None: ...
+
+
+class BatchStt(Protocol):
+    """Recognises recorded sound; slower is allowed, waiting for it is not: it has all it needs."""
+
+    async def load(self) -> None: ...
+
+    async def transcribe(self, pcm: bytes, first: int) -> Hypothesis:
+        """The words of mono int16 PCM at 16 kHz that begins at sample `first` of the call.
+
+        Raises EngineError. Cancelled, it stops the engine and waits for that.
+        """
+        ...
 
     async def close(self) -> None: ...
 

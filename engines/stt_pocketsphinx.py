@@ -108,6 +108,16 @@ class PocketsphinxSession:
         """Process id of the decoder."""
         return self._child.pid
 
+    @property
+    def worked_on(self) -> int | None:
+        """Samples the decoder has worked on; None while it loads its model."""
+        return self._child.heard // 2 if self._child.ready.is_set() else None
+
+    @property
+    def dead(self) -> str:
+        """Why the decoder is no more; empty while it lives."""
+        return str(self._child.obituary()) if self._child.dead else ""
+
     def begin(self, utterance: int, first: int) -> None:
         """Start an utterance whose sound begins at sample `first` of the call (16 kHz).
 
@@ -159,6 +169,11 @@ class PocketsphinxSession:
     def _require_open(self) -> None:
         if self._open is None:
             raise EngineError("no utterance is open: begin() one before feed() or finish()")
+
+
+async def alone(partial_ms: int) -> PocketsphinxSession:
+    """A session with a decoder of its own that nothing keeps warm; for work that may wait."""
+    return PocketsphinxSession(await _Child.start(partial_ms))
 
 
 class _Child:

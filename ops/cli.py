@@ -9,7 +9,15 @@ import typer
 from typer.core import TyperGroup
 
 from bus.errors import BargeinError
-from ops import bench_commands, call_commands, fleet_commands, talk, trace_commands
+from ops import (
+    bench_commands,
+    breaker_commands,
+    call_commands,
+    fleet_commands,
+    talk,
+    trace_commands,
+    transcript_commands,
+)
 
 INTERRUPTED = 130
 
@@ -42,6 +50,8 @@ call_commands.register(app)
 talk.register(app)
 bench_commands.register(app)
 trace_commands.register(app)
+transcript_commands.register(app)
+breaker_commands.register(app)
 
 
 def main() -> None:

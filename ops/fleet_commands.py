@@ -102,6 +102,7 @@ def status(as_json: Json = False) -> None:
     else:
         console.print(_status_table(found))
         _print_flags(found)
+        _print_troubles(found)
         _warn_of_shell(supervisor)
     if not all(row.ready is not False and row.pid for row in found):
         raise typer.Exit(1)
@@ -265,6 +266,22 @@ def _print_flags(found: Sequence[Row]) -> None:
             console.print(
                 f"restart needed: bargein restart {row.actor}  ({key}: {change})", highlight=False
             )
+
+
+def _print_troubles(found: Sequence[Row]) -> None:
+    """What works, but not as it should."""
+    for row in found:
+        if row.gauges.get("unprotected_channels"):
+            console.print(
+                "[red]caller sound is in memory alone[/]: see var/log/audio_in.log, make room"
+            )
+        if row.gauges.get("degraded_sessions"):
+            count = row.gauges["degraded_sessions"]
+            console.print(
+                f"[yellow]{count:.0f} channels are transcribed in batches[/]: see `bargein breaker`"
+            )
+        if row.gauges.get("open_circuits"):
+            console.print("[yellow]circuits are not closed[/]: see `bargein breaker`")
 
 
 def _warn_of_shell(supervisor: Supervisor) -> None:

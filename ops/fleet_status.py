@@ -49,6 +49,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     calls: int | None = None
     flags: dict[str, Flag] = {}
     restart_needed: dict[str, str] = {}
+    gauges: dict[str, float] = {}
 
 
 Beats = dict[str, tuple[Heartbeat, float]]
@@ -159,6 +160,7 @@ def _of_heartbeat(beat: Heartbeat, age_ms: float, next_start: Settings) -> dict[
         "lag_ms": round(beat.lag_ms, 1),
         "calls": beat.calls,
         "flags": beat.flags,
+        "gauges": beat.extra,
         "restart_needed": differences(beat.flags, flags_of(next_start, beat.actor)),
     }
 

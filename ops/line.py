@@ -21,19 +21,24 @@ from bus.sockets import Frames, Reader, make
 from bus.stamps import Stamper
 from bus.wire import prefix, unpack
 from ops.speaker import Speaker
+from ops.unconfirmed import Unconfirmed
 from ops.wav import Samples
 from schemas import (
     AgentPcm,
+    AskReplay,
     CallClosed,
     CallOpened,
     Cancel,
     CloseCall,
     Event,
+    LineConfirmed,
     LinePcm,
     LinePlayed,
+    LineResend,
     OpenCall,
     PlaybackFinished,
     Refused,
+    Replayed,
     Stamp,
     TurnCancelled,
     TurnEnded,
@@ -45,6 +50,14 @@ Context = zmq.Context[zmq.Socket[bytes]]
 FRAME_MS = 20
 REPORT_MS = 100
 NS_PER_S = 1_000_000_000
+LONGEST_PIECE = 100_000
+"""Samples: a message must fit bus.max_frame_bytes."""
+LAST_FRAMES_S = 1
+"""s that a goodbye waits for audio_in."""
+RESAMPLER_LAG = 64
+"""Samples at 16 kHz that stay in a resampler at the end."""
+KEPT_S = 30
+"""Caller sound kept for audio_in's sake: longer than any restart of it takes."""
 
 
 class CallRefused(BargeinError):
@@ -90,13 +103,17 @@ class Line:
         self._cancel.connect(where["cancel"])
         self._cancel.subscribe(prefix(Cancel, self.call))
         self._next = 0
+        self._unconfirmed = Unconfirmed(KEPT_S * self.rates.caller)
         self._reported = (0, 0, False)
         self._finished = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._cancels: Reader | None = None
 
     async def __aenter__(self) -> Line:
-        hears = (AgentPcm, PlaybackFinished, TurnStarted, TurnEnded, TurnCancelled, CallClosed)
+        hears = (
+            *(AgentPcm, PlaybackFinished, TurnStarted, TurnEnded, TurnCancelled),
+            *(CallClosed, LineConfirmed, LineResend),
+        )
         await self._link.listen(hears, self._take, self.call)
         self._cancels = Reader(self._cancel, self._cut)
         try:
@@ -122,16 +139,28 @@ class Line:
         if not isinstance(reply, CallOpened):
             raise CallRefused(f"turn_manager answered {type(reply).__name__} to OpenCall")
 
-    async def _ask(self, request: Event) -> Event:
+    async def _ask(self, request: Event, door: str = MANAGER, timeout_s: float = 2.0) -> Event:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            None, lambda: ask(self._where, MANAGER, request, 2.0, self._context)
+            None, lambda: ask(self._where, door, request, timeout_s, self._context)
         )
+
+    async def _heard_out(self) -> None:
+        """Until audio_in has the last frame: the goodbye takes another lane and must not overtake it."""
+        end = self._next * 16_000 // self.rates.caller - RESAMPLER_LAG
+        deadline = self.clock.now() + LAST_FRAMES_S * NS_PER_S
+        while self.clock.now() < deadline:
+            request = AskReplay(call=self.call, first=max(0, end), most=0)
+            answer = await self._ask(request, "audio_in", LAST_FRAMES_S)
+            if not isinstance(answer, Replayed) or answer.kept_to >= end:
+                return
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(NoAnswer):
+            await self._heard_out()
         with contextlib.suppress(NoAnswer):
             await self._ask(CloseCall(call=self.call))
         self.close()
@@ -148,8 +177,15 @@ class Line:
     def send(self, pcm: bytes) -> None:
         """The next samples of the caller, mono int16 at the caller rate."""
         rate = self.rates.caller
+        self._unconfirmed.add(self._next, pcm)
         self._link.publish(LinePcm(call=self.call, first=self._next, rate=rate, pcm=pcm))
         self._next += len(pcm) // 2
+
+    def _send_again(self, first: int) -> None:
+        """What audio_in misses, up to a second of sound a message."""
+        rate = self.rates.caller
+        for at, pcm in self._unconfirmed.since(first, min(rate, LONGEST_PIECE)):
+            self._link.publish(LinePcm(call=self.call, first=at, rate=rate, pcm=pcm, again=True))
 
     @property
     def sent(self) -> int:
@@ -174,6 +210,12 @@ class Line:
     def _take(self, event: Event, stamp: Stamp) -> None:
         if isinstance(event, AgentPcm):
             self.speaker.play(event.turn, event.pcm, self.now)
+            return
+        if isinstance(event, LineConfirmed):
+            self._unconfirmed.confirm(event.position)
+            return
+        if isinstance(event, LineResend):
+            self._send_again(event.first)
             return
         if isinstance(event, PlaybackFinished):
             self._finished = event.turn

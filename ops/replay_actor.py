@@ -7,7 +7,11 @@ input comes when the actor has said as much as it had said before that input in 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
 
 from actors.build import ACTORS
 from bus.clock import ReplayClock
@@ -52,10 +56,15 @@ class ActorReplay:
         """All that was heard of the call. Raises NotReplayable, ReplayFailed."""
         async with Stage(replay_loop(), self._clock, self._name) as stage:
             self._stage = stage
-            self._actor = ACTORS[self._name](self._settings, stage.context, stage.where)
-            self._choose_inputs()
-            await self._on(stage)
+            with tempfile.TemporaryDirectory() as elsewhere:  # for journals and transcripts
+                settings = msgspec.structs.replace(self._settings, home=Path(elsewhere))
+                await self._live_in(stage, settings)
         return stage.said
+
+    async def _live_in(self, stage: Stage, settings: Settings) -> None:
+        self._actor = ACTORS[self._name](settings, stage.context, stage.where)
+        self._choose_inputs()
+        await self._on(stage)
 
     def _choose_inputs(self) -> None:
         kinds = {*self._actor.hears, CallOpened, CallClosed, Cancel}

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from schemas.breaker import (
+    AskBreakers,
+    AskProbe,
+    Breakers,
+    CircuitState,
+    ProbeAnswer,
+    ProbeDone,
+    ResetBreaker,
+    TripBreaker,
+)
 from schemas.call import CallClosed, CallOpened, CancelCall, CloseCall, OpenCall
 from schemas.event import WIRE_VERSION, Audio, Event, Report, Stamp
 from schemas.fleet import (
@@ -21,6 +31,19 @@ from schemas.fleet import (
     Probe,
     Refused,
     Welcome,
+)
+from schemas.journal import (
+    AskKept,
+    AskReplay,
+    JournalDamaged,
+    JournalState,
+    Kept,
+    KeptList,
+    LineConfirmed,
+    LineResend,
+    Replayed,
+    SpeechMark,
+    Transcribed,
 )
 from schemas.line import LineLost, LinePcm, LinePlayed
 from schemas.reply import (
@@ -47,7 +70,7 @@ from schemas.speech import (
     SpeechLikely,
     SpeechStarted,
 )
-from schemas.transcript import Final, Partial, Word
+from schemas.transcript import Final, Partial, SessionOpened, SttDegraded, SttRecovered, Word
 from schemas.turn import (
     Acked,
     ActorBack,
@@ -71,10 +94,15 @@ __all__ = [
     "ActorBack",
     "ActorKilled",
     "AgentPcm",
+    "AskBreakers",
     "AskHealth",
+    "AskKept",
+    "AskProbe",
+    "AskReplay",
     "AskStats",
     "Audio",
     "BreakerChanged",
+    "Breakers",
     "BusGap",
     "CallClosed",
     "CallOpened",
@@ -82,6 +110,7 @@ __all__ = [
     "Cancel",
     "CancelCall",
     "CancelStuck",
+    "CircuitState",
     "CloseCall",
     "Done",
     "Drain",
@@ -98,9 +127,15 @@ __all__ = [
     "Hello",
     "Hold",
     "Interject",
+    "JournalDamaged",
+    "JournalState",
+    "Kept",
+    "KeptList",
+    "LineConfirmed",
     "LineLost",
     "LinePcm",
     "LinePlayed",
+    "LineResend",
     "LlmFinished",
     "LlmStarted",
     "Message",
@@ -109,23 +144,33 @@ __all__ = [
     "PlaybackFinished",
     "PlaybackStarted",
     "Probe",
+    "ProbeAnswer",
+    "ProbeDone",
     "Refused",
+    "Replayed",
     "Report",
+    "ResetBreaker",
     "Respond",
     "Restore",
     "Restored",
     "RollCall",
     "RoundRow",
     "Sentence",
+    "SessionOpened",
     "Speech",
     "SpeechContinued",
     "SpeechEnded",
     "SpeechLikely",
+    "SpeechMark",
     "SpeechStarted",
     "SpokenWords",
     "Stamp",
     "Steps",
     "Stopped",
+    "SttDegraded",
+    "SttRecovered",
+    "Transcribed",
+    "TripBreaker",
     "TurnCancelled",
     "TurnEnded",
     "TurnStarted",

@@ -105,12 +105,14 @@ class EngineFailed(Event, frozen=True, tag="engine.failed"):
 
     service: str
     error: str
+    endpoint: str = ""
 
 
 class EngineWorked(Event, frozen=True, tag="engine.worked"):
     """A request to `service` came to its end in good order."""
 
     service: str
+    endpoint: str = ""
 
 
 class BreakerChanged(Event, frozen=True, tag="breaker.changed"):
@@ -121,6 +123,7 @@ class BreakerChanged(Event, frozen=True, tag="breaker.changed"):
     was: Literal["closed", "open", "half_open"]
     failures: int
     reason: str
+    endpoint: str = ""
 
 
 class ActorKilled(Event, frozen=True, tag="actor.killed"):

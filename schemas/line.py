@@ -10,10 +10,14 @@ from schemas.event import Audio, Event, Position, Rate, Report
 
 
 class LinePcm(Audio, frozen=True, tag="line.pcm"):
-    """Caller sound as the line numbered it, at the line's own rate. Media lane."""
+    """Caller sound as the line numbered it, at the line's own rate. Media lane.
+
+    `again`: sent once more because audio_in asked (LineResend).
+    """
 
     first: Annotated[int, Meta(ge=0, le=1 << 50)] = 0  # at 16 kHz still a Position
     channel: int = 0
+    again: bool = False
 
 
 class LinePlayed(Report, frozen=True, tag="line.played"):

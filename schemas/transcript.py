@@ -44,3 +44,30 @@ class Final(Event, frozen=True, tag="stt.final"):
     channel: int = 0
     stt_session: str = ""
     more: bool = False
+
+
+class SessionOpened(Event, frozen=True, tag="stt.session"):
+    """A session of the recogniser takes up the channel at sample `first` (16 kHz)."""
+
+    stt_session: str
+    first: int = 0
+    channel: int = 0
+
+
+class SttDegraded(Event, frozen=True, tag="stt.degraded"):
+    """The channel's live recogniser is away; its sound is kept, and transcribed in batches."""
+
+    batch_mode: bool
+    batch_interval_s: float
+    degraded_for_s: float = 0.0
+    why: str = ""
+    channel: int = 0
+
+
+class SttRecovered(Event, frozen=True, tag="stt.recovered"):
+    """The channel is recognised live again, everything meanwhile included."""
+
+    batch_mode: bool
+    batch_interval_s: float
+    degraded_for_s: float
+    channel: int = 0

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from actors.audio_in import AudioInActor
-from bus.settings import AudioIn
+from actors.audio_in import AudioInActor, To16k
+from actors.caller_journal import CallerJournal
+from bus.asking import Asker
+from bus.journal import Disk
+from bus.journal import Journal as Files
+from bus.settings import AudioIn, Journal
 from schemas import (
+    AskReplay,
     CallClosed,
     CallerPcm,
     CallOpened,
+    Done,
     Event,
+    JournalDamaged,
+    JournalState,
+    LineConfirmed,
     LineLost,
     LinePcm,
+    LineResend,
+    Replayed,
     SpeechContinued,
     SpeechEnded,
     SpeechStarted,
+    Transcribed,
 )
 from soak.small_engines import Loudness
 from tests.rig import Rig, rig, until
@@ -29,7 +44,7 @@ CALL = "C1"
 WINDOW = 512
 HEARS: tuple[type[Event], ...] = (
     *(CallerPcm, SpeechStarted, SpeechContinued, SpeechEnded),
-    LineLost,
+    *(LineLost, LineResend, LineConfirmed, JournalState, JournalDamaged),
 )
 
 
@@ -37,12 +52,14 @@ def tone(samples: int, rate: int = 16_000, level: int = 8000) -> Sound:
     return (level * np.sin(2 * np.pi * 440 * np.arange(samples) / rate)).astype(np.int16)
 
 
-def line(agent: Rig, sound: Sound, rate: int = 16_000, first: int = 0, ms: int = 20) -> None:
-    """As a line sends it: a frame every `ms`."""
+def line(
+    agent: Rig, sound: Sound, rate: int = 16_000, first: int = 0, ms: int = 20, again: bool = False
+) -> None:
+    """As a line sends it: a frame every `ms`. `again`: because it was asked."""
     size = rate * ms // 1000
     for at in range(0, len(sound), size):
         pcm = sound[at : at + size].tobytes()
-        agent.publish(LinePcm(call=CALL, first=first + at, rate=rate, pcm=pcm))
+        agent.publish(LinePcm(call=CALL, first=first + at, rate=rate, pcm=pcm, again=again))
 
 
 async def up_to(agent: Rig, end: int) -> list[CallerPcm]:
@@ -58,8 +75,28 @@ def joined(frames: list[CallerPcm]) -> Sound:
     return np.concatenate([np.frombuffer(frame.pcm, np.int16) for frame in frames])
 
 
-def actor(line_lost_ms: int = 5000) -> AudioInActor:
-    return AudioInActor(Loudness(), AudioIn(line_lost_ms=line_lost_ms))
+def actor(line_lost_ms: int = 5000, folder: Path | None = None, **journal: Any) -> AudioInActor:
+    kept = CallerJournal(folder, Journal(**journal))
+    return AudioInActor(Loudness(), AudioIn(line_lost_ms=line_lost_ms), kept)
+
+
+def segments(folder: Path) -> list[Path]:
+    """The journal's files."""
+    return list(folder.rglob("*.seg"))
+
+
+async def asked(agent: Rig, request: Event) -> Event:
+    """What the door answers."""
+    asker = Asker(agent.context, agent.where, "audio_in")
+    try:
+        return await asker.ask(request)
+    finally:
+        asker.close()
+
+
+async def replayed(agent: Rig, first: int) -> Event:
+    """The answer to a question for sound."""
+    return await asked(agent, AskReplay(call=CALL, first=first))
 
 
 async def test_a_line_at_16_khz_passes_untouched() -> None:
@@ -87,6 +124,8 @@ async def test_a_hole_is_filled_with_silence_and_a_duplicate_skipped() -> None:
         line(agent, sound[:640])
         line(agent, sound[320:640], first=320)
         line(agent, sound[960:], first=960)
+        assert (await agent.heard(LineResend)).first == 640
+        line(agent, sound[960:], first=960, again=True)  # all that this line has left
         out = joined(await up_to(agent, 1600))
         assert np.array_equal(out[:640], sound[:640])
         assert not out[640:960].any()
@@ -105,7 +144,7 @@ async def test_after_a_restart_positions_go_on_where_the_line_is() -> None:
 async def test_a_long_hole_comes_in_frames_that_the_bus_takes() -> None:
     async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor()):
         line(agent, tone(320))
-        line(agent, tone(320), first=4 * 16_000)
+        line(agent, tone(320), first=4 * 16_000, again=True)
         frames = await up_to(agent, 4 * 16_000 + 320)
         assert len(joined(frames)) == 4 * 16_000 + 320
         assert max(frame.samples for frame in frames) <= 16_000
@@ -157,3 +196,105 @@ async def test_a_closed_call_is_not_missed() -> None:
         agent.publish(CallOpened(call="C2", line="test"))
         assert (await agent.heard(LineLost)).call == "C2"
         assert len(agent.past(LineLost)) == 1
+
+
+async def test_sound_is_in_the_journal_before_it_is_published(tmp_path: Path) -> None:
+    """Its files are read here when the frame is heard: nothing is asked of the actor."""
+    async with (
+        asyncio.timeout(5),
+        rig(*HEARS) as agent,
+        agent.running(actor(folder=tmp_path / "journal")),
+    ):
+        sound = tone(32_000)
+        line(agent, sound)
+        frame = await agent.heard(CallerPcm)
+        kept = Files(tmp_path / "journal" / CALL / "0", Disk())
+        assert kept.end >= frame.end
+        await up_to(agent, 32_000)
+        confirmed = await agent.heard(LineConfirmed, 4)
+        assert 30_000 < confirmed.position <= 32_000
+        answer = await replayed(agent, 1000)
+        assert isinstance(answer, Replayed)
+        assert (answer.first, answer.kept_to) == (1000, 32_000)
+        assert np.array_equal(np.frombuffer(answer.pcm, np.int16), sound[1000:])
+        assert answer.marks[0].kind == "started"
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 8000])
+async def test_a_restarted_audio_in_goes_on_in_mid_word(tmp_path: Path, rate: int) -> None:
+    """Killed while the caller speaks: no sample is missing or twice, and the utterance is the same."""
+    quiet, loud = np.zeros(rate, np.int16), tone(rate, rate)
+    sound = np.concatenate([quiet, loud, quiet])
+    kill, back = len(quiet) + rate // 2 // 441 * 441, len(quiet) + rate * 4 // 5 // 441 * 441
+    async with asyncio.timeout(8), rig(*HEARS) as agent:
+        async with agent.running(actor(folder=tmp_path)) as first:
+            line(agent, sound[:kill], rate)
+            await until(lambda: first.link.counts["received"] * rate // 50 >= kill)
+            await agent.heard(SpeechContinued, 3)
+        end = agent.past(CallerPcm)[-1].end
+        async with agent.running(actor(folder=tmp_path)):
+            line(agent, sound[back:], rate, back)
+            resend = await agent.heard(LineResend)
+            assert 0 <= end * rate / 16_000 - resend.first < rate * 0.06
+            line(agent, sound[resend.first :], rate, resend.first, ms=1000, again=True)
+            ended = await agent.heard(SpeechEnded)
+            out = joined(await up_to(agent, len(sound) * 16_000 // rate - 40)).astype(float)
+        assert len(agent.past(SpeechStarted)) == 1
+        assert ended.onset == agent.past(SpeechStarted)[0].onset
+        assert abs(ended.end - 32_000) <= 2 * WINDOW
+        resampler = To16k(rate)
+        whole = np.frombuffer(resampler.push(0, sound.tobytes())[1], np.int16).astype(float)
+        n = min(len(out), len(whole))
+        assert np.abs(out[:n] - whole[:n]).max() <= 40  # of 8000: a resampler in tune again
+
+
+async def test_a_full_disk_is_told_and_the_call_goes_on_from_memory(tmp_path: Path) -> None:
+    """Here the limit is reached; a disk without room answers in the same way."""
+    async with (
+        asyncio.timeout(5),
+        rig(*HEARS) as agent,
+        agent.running(actor(folder=tmp_path, max_mb=1)) as audio_in,
+    ):
+        for second in range(40):
+            line(agent, tone(16_000), first=second * 16_000, ms=1000)
+        state = await agent.heard(JournalState)
+        assert not state.protected
+        assert "limit of 1000000 bytes" in state.why
+        assert audio_in.heartbeat().extra["unprotected_channels"] == 1.0
+        await up_to(agent, 40 * 16_000)
+        answer = await replayed(agent, 39 * 16_000)
+        assert isinstance(answer, Replayed)
+        assert answer.samples == 16_000
+        on_disk = sum(len(path.read_bytes()) for path in segments(tmp_path))
+        assert on_disk <= 1_000_000
+        assert agent.past(LineConfirmed)[-1].position <= on_disk // 2
+
+
+async def test_what_is_transcribed_leaves_the_disk(tmp_path: Path) -> None:
+    async with (
+        asyncio.timeout(5),
+        rig(*HEARS) as agent,
+        agent.running(actor(folder=tmp_path, segment_s=1)),
+    ):
+        for second in range(8):
+            line(agent, tone(16_000), first=second * 16_000, ms=1000)
+        await up_to(agent, 8 * 16_000)
+        before = len(segments(tmp_path))
+        agent.publish(Transcribed(call=CALL, position=4 * 16_000))
+        await until(lambda: len(segments(tmp_path)) < before)
+        agent.publish(CallClosed(call=CALL, reason="hangup"))
+        done = await asked(agent, Transcribed(call=CALL, position=8 * 16_000, last=True))
+        assert isinstance(done, Done)
+        assert not segments(tmp_path)
+
+
+async def test_a_damaged_journal_is_told_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "C9" / "0"
+    folder.mkdir(parents=True)
+    (folder / "000000-000000000000000.seg").write_bytes(b"something else altogether")
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor(folder=tmp_path)):
+        damaged = await agent.heard(JournalDamaged)
+        assert damaged.file.endswith("C9/0/000000-000000000000000.seg")
+        assert damaged.why == "no journal segment"
+        line(agent, tone(320))
+        await up_to(agent, 320)

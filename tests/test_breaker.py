@@ -25,13 +25,13 @@ async def test_a_circuit_opens_half_opens_by_time_and_closes_again() -> None:
         opened = await agent.heard(BreakerChanged)
         assert (opened.was, opened.state, opened.failures) == ("closed", "open", 2)
         assert (opened.service, opened.reason) == ("llm", "connection refused")
-        assert breaker.gauges() == {"open_circuits": 1.0}
+        assert breaker.gauges() == {"open_circuits": 1.0, "probe_leases": 0.0}
         clock.set(2 * S)
         assert (await agent.heard(BreakerChanged, 2)).state == "half_open"
         agent.publish(EngineWorked(service="llm"))
         closed = await agent.heard(BreakerChanged, 3)
         assert (closed.was, closed.state, closed.failures) == ("half_open", "closed", 0)
-        assert breaker.gauges() == {"open_circuits": 0.0}
+        assert breaker.gauges() == {"open_circuits": 0.0, "probe_leases": 0.0}
 
 
 async def test_a_failed_probe_opens_it_again() -> None:
@@ -77,3 +77,13 @@ async def test_a_success_in_between_starts_the_count_anew() -> None:
         agent.publish(DOWN, EngineWorked(service="llm"), DOWN, DOWN)
         assert (await agent.heard(BreakerChanged)).failures == 2
         assert len(agent.past(BreakerChanged)) == 1
+
+
+async def test_endpoints_of_a_service_have_circuits_of_their_own() -> None:
+    breaker = BreakerActor(threshold=2)
+    async with asyncio.timeout(5), rig(BreakerChanged) as agent, agent.running(breaker):
+        for endpoint in ("one", "two", "two"):
+            agent.publish(EngineFailed(service="llm", endpoint=endpoint, error="timeout"))
+        assert (await agent.heard(BreakerChanged)).endpoint == "two"
+        states = {circuit.endpoint: circuit.state for circuit in breaker.snapshot()}
+        assert states == {"one": "closed", "two": "open"}

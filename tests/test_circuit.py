@@ -56,6 +56,16 @@ class CircuitMachine(RuleBasedStateMachine):
             self.in_a_row = 0
         self.check(self.circuit.worked(), "open" if self.model == "open" else "closed")
 
+    @rule()
+    def tripped(self) -> None:
+        self.opened_ns = self.now
+        self.check(self.circuit.trip(self.now, "by hand"), "open")
+
+    @rule()
+    def reset(self) -> None:
+        self.in_a_row = 0
+        self.check(self.circuit.reset("by hand"), "closed")
+
     @invariant()
     def agrees(self) -> None:
         if not hasattr(self, "circuit"):

@@ -18,14 +18,28 @@ import typer
 from bus.settings import SECTIONS
 from bus.wire import KINDS, lane_of
 from ops.cli import app
-from schemas import Audio, Event, Message, Report, RoundRow, Stamp, Word
+from schemas import (
+    Audio,
+    CircuitState,
+    Event,
+    Kept,
+    Message,
+    Report,
+    RoundRow,
+    SpeechMark,
+    Stamp,
+    Word,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 BUS = (ROOT / "docs" / "bus.md").read_text()
 README = (ROOT / "README.md").read_text()
 FLEET_TOML = (ROOT / "config" / "fleet.toml").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-STRUCTS: tuple[type[msgspec.Struct], ...] = (Stamp, Word, Message, RoundRow)
+STRUCTS: tuple[type[msgspec.Struct], ...] = (
+    *(Stamp, Word, Message, RoundRow),
+    *(SpeechMark, Kept, CircuitState),
+)
 COMMON = {Event: {"call", "turn"}, Audio: {"first", "rate", "pcm"}}
 """Fields of every message, and of every message with sound: told once."""
 

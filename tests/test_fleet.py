@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import psutil
 import pytest
+from typer.testing import CliRunner
 
+from actors.segments import problems
+from actors.transcript import read
 from bus.ask import ask
 from bus.control import MANAGER
 from bus.recording import Record
-from bus.wire import prefix
+from bus.wire import prefix, unpack
 from bus.wiretap import Heard
+from ops import wav
+from ops.cli import app
 from ops.cues import Cue
 from ops.report import Asked, stale_frames, turn_table, verdict
 from schemas import (
@@ -27,6 +34,9 @@ from schemas import (
     Final,
     PlaybackStarted,
     Respond,
+    SpeechContinued,
+    SttDegraded,
+    SttRecovered,
     TurnCancelled,
     TurnEnded,
     TurnStarted,
@@ -136,6 +146,64 @@ def test_a_call_survives_the_death_of_turn_manager(running: Fleet) -> None:
     assert (last.outcome, last.asked) == ("completed", "what is seven plus five")
     assert last.turn > first.turn
     running.wait_ready(turn_manager=pid)
+
+
+class InMidWord:
+    """Strikes once per utterance, a victim after the other, at its 6th report that speech goes on."""
+
+    def __init__(self, *victims: Callable[[], None]) -> None:
+        self._victims = list(victims)
+        self._onset, self._reports = -1, 0
+
+    def __call__(self, heard: Heard) -> None:
+        if not heard.frames[0].startswith(prefix(SpeechContinued)):
+            return
+        event, _ = unpack(heard.frames)
+        assert isinstance(event, SpeechContinued)
+        if event.onset != self._onset:
+            self._onset, self._reports = event.onset, 0
+        self._reports += 1
+        if self._reports == 6 and self._victims:
+            self._victims.pop(0)()
+
+
+def test_kill_9_in_mid_word_costs_no_sample_and_no_word(running: Fleet) -> None:
+    """audio_in, then stt, then the decoder: the transcript proves from sample ranges that all is there."""
+    audio_in, stt = running.pid("audio_in"), running.pid("stt")
+
+    def kill_the_decoders() -> None:
+        for child in psutil.Process(running.pid("stt")).children():
+            child.kill()
+
+    watch = InMidWord(
+        lambda: os.kill(audio_in, signal.SIGKILL),
+        lambda: os.kill(stt, signal.SIGKILL),
+        kill_the_decoders,
+    )
+    clips = [clip(*PLUS, Cue("clock", 0.3)), clip(*HOUR, Cue("clock", 3.2))]
+    clips.append(clip(*PLUS, Cue("clock", 6.6)))
+    placed, records = running.place(clips, watch=watch, longest_wait_s=3)
+    segments, _, problem = read(running.settings.transcript_dir / f"{placed.call}.jsonl")
+    assert problem == ""
+    end = len(wav.read(placed.folder / "caller.wav"))
+    assert problems(segments, end) == []
+    said = [segment.text for segment in segments if segment.text]
+    assert said == [PLUS[2], HOUR[2], PLUS[2]]
+    assert not list((running.settings.journal_dir / placed.call).rglob("*.seg"))
+    assert len(past(records, SttDegraded)) == len(past(records, SttRecovered)) == 1
+    shown = CliRunner().invoke(
+        app,
+        ["transcript", placed.call, "--verify", "--json"],
+        env={"BARGEIN_HOME": str(running.folder)},
+    )
+    assert shown.exit_code == 0
+    assert json.loads(shown.stdout)["proven"] is True
+    tripped = CliRunner().invoke(
+        app, ["breaker", "--json"], env={"BARGEIN_HOME": str(running.folder)}
+    )
+    states = {(row["service"], row["state"]) for row in json.loads(tripped.stdout)}
+    assert ("stt", "closed") in states
+    running.wait_ready(audio_in=audio_in, stt=stt)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,613 @@
+"""One channel of one call in stt: events come in, words go out, whatever happens to the recogniser.
+
+A stream is live while it has a session. When that dies or hangs the stream is degraded: what is heard is
+in the journal, and goes to the batch engine in chunks. Recovery connects, flushes the chunks, hands the
+rest to the new session, and only then says so. `Channel` keeps the account of all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from ulid import ULID
+
+from actors.backoff import ATTEMPTS, backoff_s
+from actors.channel import LONGEST_SILENCE, Channel
+from actors.degraded import Allowance, Chunk, Degraded
+from actors.doors import Grant, Leave, Sounds
+from actors.segments import Segment
+from actors.speakers import Speakers
+from actors.stall import Stall
+from actors.transcript import Transcript
+from bus.errors import NoAnswer
+from bus.runtime import Emit
+from engines.protocols import BatchStt, EngineError, Hypothesis, SttEngine, SttSession
+from schemas import (
+    CallerPcm,
+    EngineFailed,
+    EngineWorked,
+    Event,
+    Final,
+    Partial,
+    SessionOpened,
+    SpeechContinued,
+    SpeechEnded,
+    SpeechStarted,
+    SttDegraded,
+    SttRecovered,
+    Transcribed,
+    Word,
+)
+
+log = structlog.get_logger()
+RATE = 16_000
+REPLAY_TRIES = 8
+"""Seconds, about, that audio_in may be away before sound it alone has is given up."""
+LAST_WORDS_S = 3.0
+"""How long a hang-up waits for words still owed by a live session, before the batch engine gets them."""
+
+
+@dataclass
+class Kit:
+    """What all streams of stt share."""
+
+    engine: SttEngine
+    batch: BatchStt | None
+    sounds: Sounds | None
+    leave: Leave
+    endpoint: str = ""
+    preroll: int = 6400
+    longest: int = 30 * RATE
+    lull: int = 1536
+    stall_ms: float = 2500
+    batch_interval_s: float = 30.0
+    allowance: Allowance = field(default_factory=Allowance)
+    thrown: Callable[[], float] = random.random
+
+
+class Pinned:
+    """A session and its name, which its results keep for ever. `why`: what it died of."""
+
+    def __init__(self, session: SttSession, kit: Kit, at_ns: int) -> None:
+        self.session, self.id = session, str(ULID())
+        self.why = ""
+        self.over = False
+        self._stall = Stall(kit.stall_ms)
+        self._fed = 0
+        self._now = at_ns
+
+    def begin(self, utterance: int, first: int) -> None:
+        self.session.begin(utterance, first)
+
+    def feed(self, pcm: bytes) -> None:
+        """Looked at before a send and after it: a dead session is noticed at once."""
+        self._alive()
+        self.session.feed(pcm)
+        self._fed += len(pcm) // 2
+        self._stall.fed(self._now)
+        self._alive()
+
+    def finish(self) -> None:
+        self._alive()
+        self.session.finish()
+        self._stall.fed(self._now)
+
+    def settle(self) -> None:
+        self.session.settle()
+
+    def resume(self) -> None:
+        self.session.resume()
+
+    def _alive(self) -> None:
+        if dead := getattr(self.session, "dead", ""):
+            raise EngineError(dead)
+
+    def told(self, nothing_owed: bool) -> None:
+        """It has said something."""
+        self._stall.result(self._now, nothing_owed)
+
+    def check(self, at_ns: int, nothing_owed: bool) -> None:
+        """Raises EngineError when it is dead or hangs."""
+        self._now = at_ns
+        self._alive()
+        if hasattr(self.session, "worked_on"):
+            heard = self.session.worked_on
+            self._stall.worked(
+                heard, heard is not None and heard >= self._fed and nothing_owed, at_ns
+            )
+        if self._stall.hangs(at_ns):
+            raise EngineError("it hangs: sound goes in and nothing comes out")
+
+
+class Stream:
+    """Everything of one channel. `take` is called for its events, in order."""
+
+    def __init__(
+        self, call: str, number: int, kit: Kit, transcript: Transcript, emit: Emit
+    ) -> None:
+        self.call, self.number, self.kit, self._emit = call, number, kit, emit
+        self._transcript = transcript
+        self._speakers = Speakers(number)
+        self.channel = Channel(
+            number, transcript.segments, kit.preroll, kit.longest, self._speakers.default
+        )
+        self.pinned: Pinned | None = None
+        self.degraded: Degraded | None = None
+        self.opened = 0
+        self._lock, self._flushing = asyncio.Lock(), asyncio.Lock()
+        self._recovering = False
+        self._closing = False
+        self._settled = asyncio.Event()
+        self._told_to = self.channel.covered_to
+        self._last_words: set[asyncio.Task[None]] = set()
+
+    # -- events ----------------------------------------------------------------------------------
+
+    async def begin(self) -> None:
+        """Open a session, then catch up with what the journal has: a predecessor may have died."""
+        async with self._lock:
+            try:
+                self._adopt(await self._open())
+            except EngineError as error:
+                self._degrade(str(error))
+            await self._catch_up(None, tries=1)
+
+    async def transcribe_what_is_left(self) -> None:
+        """The call ended while nobody listened: the batch engine gets all of it."""
+        self.degraded = Degraded(self.channel.covered_to, self._emit.clock.now())
+        self._closing = True
+        await self.hang_up()
+
+    async def take(self, event: Event) -> None:
+        """A frame or a mark. What is missing before it is fetched first; what is known is left."""
+        async with self._lock:
+            try:
+                if isinstance(event, CallerPcm):
+                    await self._frame(event)
+                elif isinstance(event, SpeechStarted):
+                    self.channel.started(event.onset)
+                elif isinstance(event, SpeechContinued):
+                    self.channel.paused(event.onset, event.voiced, event.silent, self.kit.lull)
+                elif isinstance(event, SpeechEnded):
+                    if event.end > self.channel.heard_to:
+                        await self._catch_up(event.end)
+                    self.channel.ended()
+                self._check()
+            except EngineError as error:
+                self._degrade(str(error))
+        self._quiet()
+
+    async def _frame(self, frame: CallerPcm) -> None:
+        if frame.first > self.channel.heard_to:
+            await self._catch_up(frame.first)
+            self._give_up(frame.first)
+        self._hear(frame.first, frame.pcm)
+
+    def _hear(self, first: int, pcm: bytes) -> None:
+        self._guarded(lambda: self.channel.frame(first, pcm))
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """The account is right before the recogniser has a say: its death costs no position."""
+        try:
+            step()
+        except EngineError as error:
+            self._degrade(str(error))
+
+    def _check(self) -> None:
+        if self.pinned is not None:
+            self.pinned.check(self._emit.clock.now(), nothing_owed=not self._owes())
+
+    def _owes(self) -> bool:
+        return any(utterance.end is not None for utterance in self.channel.owed)
+
+    async def _catch_up(self, to: int | None, tries: int = REPLAY_TRIES) -> None:
+        """Ask the journal for what comes after the last known sample, up to `to` or to its end."""
+        while self.kit.sounds is not None and (to is None or self.channel.heard_to < to):
+            try:
+                piece = await self.kit.sounds.piece(self.call, self.number, self.channel.heard_to)
+            except NoAnswer:
+                tries -= 1
+                if tries <= 0:
+                    return
+                continue
+            if piece is None or not piece.pcm:
+                return
+            self._give_up(piece.first)
+            at = piece.first
+            for mark in piece.marks:
+                cut = max(at, min(mark.at, piece.end))
+                self._hear(at, piece.pcm[2 * (at - piece.first) : 2 * (cut - piece.first)])
+                at = cut
+                self._mark(mark.kind, mark.onset)
+            self._hear(at, piece.pcm[2 * (at - piece.first) :])
+            await asyncio.sleep(0)
+
+    def _mark(self, kind: str, onset: int) -> None:
+        if kind == "started":
+            self._guarded(lambda: self.channel.started(onset))
+        elif kind == "ended":
+            self._guarded(self.channel.ended)
+
+    def _give_up(self, first: int) -> None:
+        """Samples before `first` are nowhere to be had: silence takes their place, and it is said."""
+        missing = first - self.channel.heard_to
+        if missing <= 0:
+            return
+        if self.kit.sounds is not None:
+            log.error(
+                "caller sound is lost", call_id=self.call, first=self.channel.heard_to, to=first
+            )
+            self._write(
+                [Segment(channel=self.number, start=self.channel.heard_to, end=first, kind="lost")]
+            )
+        if missing > LONGEST_SILENCE:
+            self._guarded(lambda: self.channel.skip(first))
+        while (left := first - self.channel.heard_to) > 0:
+            self._hear(self.channel.heard_to, bytes(2 * min(left, RATE)))
+
+    # -- sessions --------------------------------------------------------------------------------
+
+    async def _open(self) -> Pinned:
+        session = await self.kit.engine.open()
+        self.opened += 1
+        return Pinned(session, self.kit, self._emit.clock.now())
+
+    def _adopt(self, pinned: Pinned, sounds: list[bytes] | None = None) -> None:
+        """The running path feeds this session from now on."""
+        self.pinned = pinned
+        self._speakers.reset(pinned.id)
+        self._emit.background(self._report(pinned))
+        self._emit(
+            SessionOpened(
+                call=self.call,
+                channel=self.number,
+                stt_session=pinned.id,
+                first=self.channel.covered_to,
+            )
+        )
+        self.channel.go_live(pinned, sounds or [])
+
+    async def _report(self, pinned: Pinned) -> None:
+        """What a session makes of it, under its own name, until it ends."""
+        why = "the recogniser ended its session"
+        try:
+            async with aclosing(pinned.session.results()) as results:  # type: ignore[type-var] # generators all
+                async for guess in results:
+                    self._heard(pinned, guess)
+        except EngineError as error:
+            why = str(error)
+        finally:
+            await self._close(pinned)
+        if pinned is self.pinned:
+            self._degrade(why)
+
+    async def _close(self, pinned: Pinned) -> None:
+        if not pinned.over:
+            pinned.over = True
+            await pinned.session.close()
+            self.opened -= 1
+
+    def _heard(self, pinned: Pinned, guess: Hypothesis) -> None:
+        if pinned is not self.pinned:
+            self._late(pinned, guess)
+            return
+        if not guess.final:
+            pinned.told(nothing_owed=False)
+            self._say(_partial(self.call, self.number, guess, pinned.id))
+            return
+        speaker = self._speakers.name(pinned.id, guess.speaker) or ""
+        more = bool(self.channel.owed) and self.channel.owed[0].more
+        segments = self.channel.final(guess, pinned.id, speaker)
+        pinned.told(nothing_owed=not self._owes())
+        self._write(segments)
+        self._say(_final(self.call, self.number, guess, pinned.id, more))
+        self._emit(EngineWorked(call=self.call, service="stt", endpoint=self.kit.endpoint))
+        if not self.channel.owed:
+            self._settled.set()
+
+    def _late(self, pinned: Pinned, guess: Hypothesis) -> None:
+        """Words of a session that was given up: kept with its name, and no part of any turn."""
+        if guess.final and guess.text:
+            self._write(
+                [
+                    Segment(
+                        channel=self.number,
+                        start=guess.start,
+                        end=guess.end,
+                        kind="late",
+                        text=guess.text,
+                        speaker=self._speakers.name(pinned.id, guess.speaker) or "",
+                        stt_session=pinned.id,
+                    )
+                ]
+            )
+
+    def _say(self, event: Event) -> None:
+        """After a hang-up nobody may act on words any more; the transcript has them."""
+        if not self._closing:
+            self._emit(event)
+
+    # -- degraded --------------------------------------------------------------------------------
+
+    def _degrade(self, why: str) -> None:
+        """At once: from here on everything heard is owed to the batch engine."""
+        if self.pinned is not None:
+            self.pinned.why = why
+            self._spawn(self._close(self.pinned))
+        self.pinned = self.channel.session = None
+        self._speakers.reset("")
+        if self.degraded is not None:
+            return
+        at_ns = self._emit.clock.now()
+        log.error("recogniser failed", call_id=self.call, channel=self.number, error=why)
+        self.degraded = Degraded(self.channel.covered_to, at_ns, why)
+        self._emit(
+            EngineFailed(call=self.call, service="stt", endpoint=self.kit.endpoint, error=why)
+        )
+        self._emit(
+            SttDegraded(
+                call=self.call,
+                channel=self.number,
+                batch_mode=self.kit.batch is not None,
+                batch_interval_s=self.kit.batch_interval_s,
+                why=why,
+            )
+        )
+        self._settled.set()
+        self._emit.background(self._every_interval(self.degraded))
+        self.recover()
+
+    def recover(self) -> None:
+        """Start the one recovery task, unless it runs."""
+        if self.degraded is not None and not self._recovering and not self._closing:
+            self._recovering = True
+            self._emit.background(self._recovery())
+
+    async def _every_interval(self, degraded: Degraded) -> None:
+        """A batch every so often, and another try to recover, for as long as this lasts."""
+        clock, due_ns = self._emit.clock, degraded.since_ns
+        while self.degraded is degraded and not self._closing:
+            due_ns += int(self.kit.batch_interval_s * 1e9)
+            await clock.sleep_until(due_ns)
+            if self.degraded is degraded:
+                await self._flush()
+                self.recover()
+
+    async def _recovery(self) -> None:
+        try:
+            for attempt in range(1, ATTEMPTS + 1):
+                wait_ns = int(backoff_s(attempt, self.kit.thrown()) * 1e9)
+                await self._emit.clock.sleep_until(self._emit.clock.now() + wait_ns)
+                if self._closing or not await self._attempt():
+                    return
+        finally:
+            self._recovering = False
+
+    async def _attempt(self) -> bool:
+        """Connect, flush, hand over, tell: in this order. Whether another attempt makes sense."""
+        grant = await self.kit.leave.ask("stt", self.kit.endpoint, self.call)
+        if not grant.granted:
+            return False
+        try:
+            pinned = await self._open()
+        except EngineError as error:
+            return await self._attempt_failed(grant, str(error))
+        except asyncio.CancelledError:
+            await self.kit.leave.give_back(grant, "unused")
+            raise
+        try:
+            await self.kit.leave.give_back(grant, "worked")
+            await self._flush()
+            async with self._flushing, self._lock:
+                if self._closing:
+                    return False
+                await self._hand_over(pinned)
+        except EngineError as error:
+            self._degrade(str(error))
+            return True
+        finally:
+            if self.pinned is not pinned:
+                await self._close(pinned)
+        return False
+
+    async def _attempt_failed(self, grant: Grant, why: str) -> bool:
+        """A failed probe ends the remaining attempts: the circuit is open again."""
+        log.error("recogniser can't be opened", call_id=self.call, why=why)
+        if grant.lease:
+            await self.kit.leave.give_back(grant, "failed", why)
+            return False
+        self._emit(
+            EngineFailed(call=self.call, service="stt", endpoint=self.kit.endpoint, error=why)
+        )
+        return True
+
+    async def _hand_over(self, pinned: Pinned) -> None:
+        """No event is taken meanwhile: what is owed goes to the new session, then what comes."""
+        assert self.degraded is not None
+        sounds = [await self._sound(start, end) for start, end in self.channel.owed_ranges()]
+        was, self.degraded = self.degraded, None
+        try:
+            self._adopt(pinned, sounds)
+        except EngineError:
+            self.degraded = was
+            raise
+        self._settled.clear()
+        lasted_ns = self._emit.clock.now() - was.since_ns
+        self._emit(
+            SttRecovered(
+                call=self.call,
+                channel=self.number,
+                batch_mode=self.kit.batch is not None,
+                batch_interval_s=self.kit.batch_interval_s,
+                degraded_for_s=lasted_ns / 1e9,
+            )
+        )
+
+    # -- batches ---------------------------------------------------------------------------------
+
+    async def _flush(self, now: bool = False) -> None:
+        """Transcribe what is complete. A chunk that fails stays in front and is tried again later."""
+        async with self._flushing:
+            if (degraded := self.degraded) is None:
+                return
+            while True:
+                degraded.swap(self.channel.cut(now), self._emit.clock.now())
+                if (chunk := degraded.next()) is None or not await self._batch(chunk):
+                    return
+                degraded.done(chunk)
+
+    async def _batch(self, chunk: Chunk) -> bool:
+        """Whether the words of a chunk are there now."""
+        spoken = [(start, end) for start, end in self.channel.owed_ranges() if end <= chunk.end]
+        stt_session, guess = str(ULID()), None
+        if spoken:
+            first, end = spoken[0][0], spoken[-1][1]
+            guess = await self._recognised(first, end)
+            if guess is None:
+                return False
+        owed = len(self.channel.owed)
+        segments = self.channel.batched(chunk.end, guess, stt_session)
+        self._write(segments)
+        for segment in segments:
+            if segment.kind == "batch":
+                self._say(_of_batch(self.call, segment))
+        log.info("batch", call_id=self.call, to=chunk.end, utterances=owed - len(self.channel.owed))
+        return True
+
+    async def _recognised(self, first: int, end: int) -> Hypothesis | None:
+        """What the batch engine makes of samples [first, end); None when it could not be asked."""
+        kit = self.kit
+        if kit.batch is None:
+            return None
+        if not kit.allowance.spend((end - first) / RATE, self._emit.clock.now()):
+            log.warning("batch budget used up; the sound is kept", call_id=self.call)
+            return None
+        try:
+            return await kit.batch.transcribe(await self._sound(first, end), first)
+        except EngineError as error:
+            log.error("batch failed; the chunk stays in front", call_id=self.call, error=str(error))
+            self._emit(EngineFailed(call=self.call, service="stt_batch", error=str(error)))
+            return None
+
+    async def _sound(self, first: int, end: int) -> bytes:
+        """Samples [first, end) from the journal; silence for what it does not have."""
+        sound, tries = bytearray(), REPLAY_TRIES
+        while self.kit.sounds is not None and (at := first + len(sound) // 2) < end:
+            try:
+                piece = await self.kit.sounds.piece(
+                    self.call, self.number, at, min(80_000, end - at)
+                )
+            except NoAnswer:
+                tries -= 1
+                if not tries:
+                    raise EngineError("audio_in does not answer: its journal is needed") from None
+                continue
+            if piece is None or not piece.pcm or piece.first >= end:
+                break
+            sound += bytes(2 * (piece.first - at)) + piece.pcm
+        return bytes(sound[: 2 * (end - first)]).ljust(2 * (end - first), b"\0")
+
+    # -- the transcript ---------------------------------------------------------------------------
+
+    def _quiet(self) -> None:
+        if self.degraded is None and (segments := self.channel.quiet()):
+            self._write(segments)
+
+    def _write(self, segments: list[Segment]) -> None:
+        """On disk first; then the journal may forget it."""
+        if not self._transcript.add(*segments):
+            log.error("transcript not written; kept in memory", why=self._transcript.problem)
+            return
+        if self.channel.covered_to > self._told_to and not self._closing:
+            self._told_to = self.channel.covered_to
+            self._emit(Transcribed(call=self.call, channel=self.number, position=self._told_to))
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    async def hang_up(self) -> None:
+        """The call is over: the last words, then what the batch engine must still do, then nothing."""
+        async with self._lock:
+            await self._catch_up(None, tries=1)
+            self._mark("ended", 0)
+            self._settled.clear()
+            self._closing = True
+        if self.pinned is not None and self.channel.owed:
+            try:
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await self._settled.wait()
+            except TimeoutError:
+                self._degrade("no last words in time")
+        if self.degraded is not None:
+            await self._flush(now=True)
+        if self.pinned is not None:
+            pinned, self.pinned = self.pinned, None
+            await self._close(pinned)
+        await asyncio.gather(*self._last_words)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        if self.degraded is not None and self.channel.owed:
+            log.error("words are still owed; the sound is kept", call_id=self.call)
+            return
+        self._write(self.channel.quiet(now=True))
+        self.degraded = None
+        last = Transcribed(
+            call=self.call, channel=self.number, position=self.channel.heard_to, last=True
+        )
+        if self.kit.sounds is not None and not self._transcript.problem:
+            try:
+                await self.kit.sounds.transcribed(last)
+            except NoAnswer as error:
+                log.warning("audio_in was not told that a call is transcribed", why=str(error))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._last_words.add(task)
+        task.add_done_callback(self._last_words.discard)
+
+
+def _partial(call: str, channel: int, guess: Hypothesis, stt_session: str) -> Partial:
+    return Partial(
+        call=call,
+        channel=channel,
+        utterance=guess.utterance,
+        text=guess.text,
+        start=guess.start,
+        end=guess.end,
+        stt_session=stt_session,
+        settled=guess.settled,
+    )
+
+
+def _final(call: str, channel: int, guess: Hypothesis, stt_session: str, more: bool) -> Final:
+    return Final(
+        call=call,
+        channel=channel,
+        utterance=guess.utterance,
+        text=guess.text,
+        start=guess.start,
+        end=guess.end,
+        words=tuple(Word(word.text, word.start, word.end) for word in guess.words),
+        stt_session=stt_session,
+        more=more,
+    )
+
+
+def _of_batch(call: str, segment: Segment) -> Final:
+    return Final(
+        call=call,
+        channel=segment.channel,
+        utterance=segment.utterance or 0,
+        text=segment.text,
+        start=segment.start,
+        end=segment.end,
+        words=segment.words,
+        stt_session=segment.stt_session or "",
+        more=segment.more,
+    )

@@ -1,0 +1,601 @@
+"""stt when its recogniser fails: rows O3 to O11 of the requirements, each by name, on in-proc sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.degraded import Allowance
+from actors.segments import Segment, problems
+from actors.stream import Kit
+from actors.stt import SttActor
+from actors.transcript import read
+from bus.clock import ReplayClock
+from bus.runtime import Runtime
+from schemas import (
+    BreakerChanged,
+    CallClosed,
+    CallerPcm,
+    CallOpened,
+    EngineFailed,
+    Event,
+    Final,
+    Partial,
+    SessionOpened,
+    SpeechEnded,
+    SpeechMark,
+    SpeechStarted,
+    SttDegraded,
+    SttRecovered,
+    Transcribed,
+)
+from tests.counting import FRAME, Batch, Engine, Sounds, Turnstile, numbered
+from tests.rig import Rig, rig, until
+
+CALL = "C1"
+S = 16_000
+NS = 1_000_000_000
+HEARS: tuple[type[Event], ...] = (
+    *(Partial, Final, EngineFailed, SttDegraded, SttRecovered, SessionOpened, Transcribed),
+)
+
+
+@dataclass
+class Stand:
+    """stt, the journal, engines, and a hand on the clock."""
+
+    agent: Rig
+    runtime: Runtime
+    actor: SttActor
+    engine: Engine
+    batch: Batch
+    sounds: Sounds
+    leave: Turnstile
+    clock: ReplayClock
+    folder: Path
+    at: int = 0
+    heard: int = 0
+
+    def say(self, end: int, lost: bool = False, channel: int = 0, begin: int | None = None) -> None:
+        """Sound up to `end`: into the journal, then onto the bus unless it is `lost` there."""
+        for first in range(self.at if begin is None else begin, end, FRAME):
+            pcm = numbered(first, min(FRAME, end - first))
+            self.sounds.keep(CALL, first, pcm, channel)
+            if not lost:
+                self.agent.publish(CallerPcm(call=CALL, first=first, pcm=pcm, channel=channel))
+                self.heard += 1
+        if begin is None:
+            self.at = end
+
+    def begins(self, onset: int, channel: int = 0, lost: bool = False) -> None:
+        mark = SpeechMark(self.at, "started", onset, window=onset + 1024)
+        self.sounds.mark(CALL, mark, channel)
+        if not lost:
+            self.agent.publish(SpeechStarted(call=CALL, onset=onset, channel=channel))
+            self.heard += 1
+
+    def ends(self, onset: int, end: int, channel: int = 0, lost: bool = False) -> None:
+        mark = SpeechMark(self.at, "ended", onset, window=end + 4096, end=end)
+        self.sounds.mark(CALL, mark, channel)
+        if not lost:
+            self.agent.publish(
+                SpeechEnded(call=CALL, onset=onset, end=end, voiced=end - onset, channel=channel)
+            )
+            self.heard += 1
+
+    async def taken(self) -> None:
+        """Until stt has received all that was published: two lanes, in no order."""
+        await until(lambda: self.runtime.link.counts["received"] >= self.heard)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    async def utterance(self, onset: int, end: int, channel: int = 0) -> None:
+        """Somebody speaks for a while."""
+        self.say(onset + 1600)
+        await self.taken()
+        self.begins(onset, channel)
+        self.say(end)
+        await self.taken()
+        self.ends(onset, end, channel)
+        await self.taken()
+
+    async def passes(self, seconds: float) -> None:
+        """Time, in steps, so that sleepers sleep in turn."""
+        end = self.clock.now() + int(seconds * NS)
+        while self.clock.now() < end:
+            self.clock.set(min(end, self.clock.now() + NS // 10))
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+    async def hangs_up(self) -> list[Segment]:
+        """The call ends; its transcript as it is on disk, proven from its sample ranges."""
+        self.agent.publish(CallClosed(call=CALL, reason="hangup"))
+        await until(lambda: not self.actor._streams)
+        return self.written()
+
+    def written(self) -> list[Segment]:
+        path = self.folder / f"{CALL}.jsonl"
+        if not path.exists():
+            return []
+        segments, _, problem = read(path)
+        assert problem == ""
+        return segments
+
+
+@asynccontextmanager
+async def stand(
+    folder: Path,
+    refuses: str = "",
+    batch_fails: str = "",
+    channels: int = 1,
+    lease: str = "",
+    speaker: str = "",
+    budget_s: float = 0.0,
+) -> AsyncIterator[Stand]:
+    engine, batch, leave = Engine(refuses, speaker), Batch(batch_fails), Turnstile(lease=lease)
+    sounds, clock = Sounds(folder / "journal"), ReplayClock(NS)
+    await sounds.load()
+    kit = Kit(
+        engine,
+        batch,
+        sounds,
+        leave,
+        allowance=Allowance(budget_s),
+        thrown=lambda: 0.0,
+    )
+    actor = SttActor(engine, kit=kit, transcripts=folder)
+    async with asyncio.timeout(10), rig(*HEARS) as agent:
+        async with agent.running(actor, clock=clock) as runtime:
+            opened = CallOpened(call=CALL, line="test", channels=channels)
+            agent.publish(opened)
+            made = Stand(
+                agent, runtime, actor, engine, batch, sounds, leave, clock, folder, heard=1
+            )
+            await until(lambda: len(actor._streams) == channels)
+            await made.taken()
+            yield made
+        assert actor.gauges()["open_sessions"] == 0.0
+        assert not leave.lease or len(leave.back) == sum(leave.granted for _ in range(leave.asked))
+
+
+def spoken(segments: list[Segment]) -> list[tuple[str, str]]:
+    """Kind and text of what was said, in the order of the file."""
+    return [(segment.kind, segment.text) for segment in segments if segment.text]
+
+
+def proven(segments: list[Segment], end: int) -> None:
+    """Every sample once, in order, and every word from exactly its own samples."""
+    assert problems(segments, end) == []
+    assert all(whole(s.text) for s in segments if s.kind in ("live", "batch"))
+
+
+def whole(text: str) -> bool:
+    """Every word was heard from exactly its own samples."""
+    return set(text.split()) == {"whole"}
+
+
+# -- O4, O7, O8: a failing engine never ends the call; noticed at once; told once ------------------
+
+
+async def test_o4_o12_a_session_that_dies_in_mid_word_costs_no_sample(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.say(2 * S)
+        await it.taken()
+        it.begins(S)
+        it.say(3 * S)
+        await it.taken()
+        it.engine.sessions[0].die("decoder died")
+        degraded = await it.agent.heard(SttDegraded)
+        assert (degraded.batch_mode, degraded.batch_interval_s, degraded.why) == (
+            True,
+            30.0,
+            "decoder died",
+        )
+        it.say(4 * S)
+        await it.taken()
+        await it.passes(0.3)
+        await it.agent.heard(SttRecovered)
+        it.say(5 * S)
+        await it.taken()
+        it.ends(S, 5 * S)
+        final = await it.agent.heard(Final)
+        assert (final.utterance, final.text) == (S, "whole")
+        failed = await it.agent.heard(EngineFailed)
+        assert (failed.service, failed.error) == ("stt", "decoder died")
+        segments = await it.hangs_up()
+        proven(segments, 5 * S)
+        assert spoken(segments) == [("live", "whole")]
+        assert it.batch.ranges == []
+        assert it.sounds.last[-1].last
+
+
+async def test_o7_a_dead_session_is_noticed_before_and_after_a_send(tmp_path: Path) -> None:
+    """Not when its results are read, nor at the next flush: with the next frame."""
+    async with stand(tmp_path) as it:
+        it.say(2 * S)
+        await it.taken()
+        it.begins(S)
+        await it.taken()
+        it.engine.sessions[0].dead = "closed by peer: 1011"
+        it.say(2 * S + FRAME)
+        await it.taken()
+        assert (await it.agent.heard(SttDegraded)).why == "closed by peer: 1011"
+        fed = len(it.engine.sessions[0].pcm)
+        it.say(3 * S)
+        await it.taken()
+        assert len(it.engine.sessions[0].pcm) == fed
+        await it.passes(0.3)
+        it.ends(S, 3 * S)
+        await it.taken()
+        proven(await it.hangs_up(), 3 * S)
+
+
+async def test_o8_degraded_and_recovered_are_told_once_each(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "no route to host"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.passes(100)
+        assert it.engine.tries > 5
+        it.engine.refuses = ""
+        await it.passes(40)
+        recovered = await it.agent.heard(SttRecovered)
+        assert recovered.batch_mode
+        assert recovered.batch_interval_s == 30.0
+        assert 100 < recovered.degraded_for_s < 141
+        await it.passes(100)
+        assert len(it.agent.past(SttDegraded)) == len(it.agent.past(SttRecovered)) == 1
+
+
+async def test_a_silent_hang_is_noticed_within_3_s_of_speech(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.sessions[0].hangs = True
+        it.say(S)
+        await it.taken()
+        it.begins(S // 2)
+        began = it.clock.now()
+        while not it.agent.past(SttDegraded):
+            it.clock.set(it.clock.now() + 20_000_000)
+            it.say(it.at + FRAME)
+            await it.taken()
+        assert it.clock.now() - began <= 3 * NS
+        assert "hangs" in it.agent.past(SttDegraded)[0].why
+        await it.passes(0.3)
+        it.ends(S // 2, it.at)
+        assert (await it.agent.heard(Final)).text == "whole"
+        proven(await it.hangs_up(), it.at)
+
+
+# -- O3: backoff, attempts, one task per stream ----------------------------------------------------
+
+
+async def test_o3_ten_attempts_then_the_task_ends_and_may_start_again(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.passes(29)
+        first = it.engine.tries
+        for _ in range(3):  # each time the circuit changes, but there is one task
+            it.agent.publish(
+                BreakerChanged(service="stt", state="closed", was="open", failures=0, reason="")
+            )
+        it.heard += 3
+        await it.taken()
+        await it.passes(60)
+        assert it.engine.tries > first
+        assert it.engine.tries - 1 <= 2 * 10
+        await it.passes(120)
+        it.engine.refuses = ""
+        await it.passes(40)
+        assert it.agent.past(SttRecovered)
+
+
+# -- O2, as far as stt has a part in it -------------------------------------------------------------
+
+
+async def test_o2_without_leave_nothing_is_tried(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.leave.granted = False
+        tries = it.engine.tries
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.passes(20)
+        assert it.leave.asked == 1
+        assert it.engine.tries == tries
+        it.leave.granted = True
+        it.agent.publish(
+            BreakerChanged(service="stt", state="half_open", was="open", failures=3, reason="")
+        )
+        it.heard += 1
+        await it.taken()
+        await it.passes(1)
+        assert it.agent.past(SttRecovered)
+
+
+async def test_o2_a_failed_probe_ends_the_remaining_attempts(tmp_path: Path) -> None:
+    async with stand(tmp_path, lease="L1") as it:
+        it.engine.refuses = "still down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.passes(20)
+        assert it.leave.back == ["failed"]
+        assert it.leave.asked == 1
+
+
+# -- O5: batch chunks --------------------------------------------------------------------------------
+
+
+async def test_o5_sound_is_transcribed_in_batch_every_30_s_under_its_own_session(
+    tmp_path: Path,
+) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        assert not it.agent.past(Final)
+        await it.passes(30)
+        first = await it.agent.heard(Final)
+        assert whole(first.text)
+        assert (first.utterance, first.start) == (S, S - 6400)
+        assert first.words[0].start == first.start
+        await it.utterance(9 * S, 11 * S)
+        await it.passes(30)
+        second = await it.agent.heard(Final, 2)
+        assert whole(second.text)
+        assert second.utterance == 9 * S
+        live = it.agent.past(SessionOpened)[0].stt_session
+        assert len({live, first.stt_session, second.stt_session}) == 3
+        proven(await it.hangs_up(), 11 * S)
+
+
+async def test_o5_a_failed_chunk_stays_in_front_with_its_time(tmp_path: Path) -> None:
+    async with stand(tmp_path, batch_fails="503") as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        await it.passes(30)
+        stream = it.actor._streams[CALL, 0]
+        assert stream.degraded is not None
+        chunk = stream.degraded.next()
+        assert chunk is not None
+        assert (chunk.start, chunk.since_ns) == (0, stream.degraded.since_ns)
+        await it.utterance(9 * S, 11 * S)
+        await it.passes(30)
+        assert stream.degraded.next() == chunk
+        it.batch.fails = ""
+        await it.passes(30)
+        assert [final.utterance for final in it.agent.past(Final)] == [S, 9 * S]
+        proven(await it.hangs_up(), 11 * S)
+
+
+async def test_o5_new_sound_during_a_flush_waits_for_the_next_chunk(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        it.batch.gate.clear()
+        await it.passes(30)
+        await it.batch.at_work.wait()
+        await it.utterance(9 * S, 11 * S)
+        it.batch.gate.set()
+        await it.agent.heard(Final)
+        await it.taken()
+        proven(await it.hangs_up(), 11 * S)
+        assert it.batch.ranges == [(S - 6400, 3 * S), (9 * S - 6400, 11 * S)]
+
+
+async def test_o5_a_used_up_budget_keeps_the_sound(tmp_path: Path) -> None:
+    async with stand(tmp_path, budget_s=1.0) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        await it.passes(60)
+        assert it.batch.ranges == []
+        assert not it.agent.past(Final)
+        it.engine.refuses = ""
+        await it.passes(60)
+        await it.agent.heard(SttRecovered)
+        assert (await it.agent.heard(Final)).text == "whole"
+        proven(await it.hangs_up(), 3 * S)
+
+
+async def test_o5_a_hang_up_flushes_what_is_left(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        it.begins(it.at - 1600)
+        it.say(4 * S)
+        await it.taken()
+        segments = await it.hangs_up()
+        proven(segments, 4 * S)
+        assert (
+            spoken(segments) == [("batch", "whole"), ("batch", "whole")]
+            or len(spoken(segments)) == 2
+        )
+
+
+# -- O6: the order of recovery -----------------------------------------------------------------------
+
+
+async def test_o6_connect_flush_session_recovered_and_the_running_path_feeds_it(
+    tmp_path: Path,
+) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        it.engine.refuses = ""
+        it.batch.gate.clear()
+        await it.passes(30)
+        await it.batch.at_work.wait()
+        assert len(it.engine.sessions) == 2  # connected; flushing now
+        assert len(it.agent.past(SessionOpened)) == 1
+        it.say(4 * S)
+        await it.taken()
+        assert it.engine.sessions[1].pcm == b""  # still to the buffer
+        it.batch.gate.set()
+        await it.agent.heard(SttRecovered)
+        order = [
+            type(e)
+            for e, _ in it.agent.events
+            if isinstance(e, Final | SessionOpened | SttRecovered)
+        ]
+        assert order == [SessionOpened, Final, SessionOpened, SttRecovered]
+        await it.utterance(9 * S, 11 * S)
+        assert len(it.engine.sessions[1].pcm) == 2 * (2 * S + 6400)
+        final = await it.agent.heard(Final, 2)
+        assert final.stt_session == it.agent.past(SessionOpened)[1].stt_session
+        proven(await it.hangs_up(), 11 * S)
+
+
+async def test_with_the_batch_engine_down_too_the_next_session_gets_it_all(tmp_path: Path) -> None:
+    async with stand(tmp_path, batch_fails="down as well") as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        await it.utterance(9 * S, 11 * S)
+        await it.passes(60)
+        assert not it.agent.past(Final)
+        it.engine.refuses = ""
+        await it.passes(60)
+        await it.agent.heard(SttRecovered)
+        await it.agent.heard(Final, 2)
+        segments = await it.hangs_up()
+        proven(segments, 11 * S)
+        assert spoken(segments) == [("live", "whole"), ("live", "whole")]
+
+
+# -- O9, O10: names of sessions and of speakers --------------------------------------------------------
+
+
+async def test_o9_late_words_keep_their_session_and_take_no_part(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        old = it.engine.sessions[0]
+        old.keeps_late = True
+        it.say(2 * S)
+        await it.taken()
+        it.begins(S)
+        it.say(3 * S)
+        await it.taken()
+        old.dead = "half closed"
+        it.say(3 * S + FRAME)
+        await it.taken()
+        await it.passes(0.3)
+        it.ends(S, it.at)
+        final = await it.agent.heard(Final)
+        pinned = [opened.stt_session for opened in it.agent.past(SessionOpened)]
+        assert final.stt_session == pinned[1]
+        segments = await it.hangs_up()
+        proven(segments, it.at)
+        [late] = [segment for segment in segments if segment.kind == "late"]
+        assert (late.stt_session, late.start) == (pinned[0], S - 6400)
+        assert len(it.agent.past(Final)) == 1
+
+
+async def test_o10_speaker_labels_begin_anew_and_old_matches_are_discarded(tmp_path: Path) -> None:
+    async with stand(tmp_path, speaker="spk7") as it:
+        await it.utterance(S, 3 * S)
+        await it.agent.heard(Final)
+        old = it.engine.sessions[0]
+        old.keeps_late = True
+        it.say(4 * S)
+        await it.taken()
+        it.begins(4 * S)
+        it.say(5 * S)
+        await it.taken()
+        old.dead = "gone"
+        it.say(5 * S + FRAME)
+        await it.taken()
+        await it.passes(0.3)
+        it.ends(4 * S, it.at)
+        await it.agent.heard(Final, 2)
+        segments = await it.hangs_up()
+        assert [(s.kind, s.speaker) for s in segments if s.text] == [
+            ("live", "caller #1"),
+            ("late", ""),
+            ("live", "caller #1"),
+        ]
+
+
+# -- O11: channels -------------------------------------------------------------------------------------
+
+
+async def test_o11_each_channel_degrades_and_recovers_by_itself(tmp_path: Path) -> None:
+    async with stand(tmp_path, channels=2) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[1].die()
+        assert (await it.agent.heard(SttDegraded)).channel == 1
+        for channel in (0, 1):
+            it.say(2 * S, channel=channel, begin=0)
+        it.at = 2 * S
+        await it.taken()
+        for channel in (0, 1):
+            it.begins(S, channel)
+        await it.taken()
+        for channel in (0, 1):
+            it.ends(S, 2 * S, channel)
+        assert (await it.agent.heard(Final)).channel == 0
+        assert it.actor.gauges() == {"open_sessions": 1.0, "degraded_sessions": 1.0}
+        await it.passes(30)
+        batch = await it.agent.heard(Final, 2)
+        assert batch.channel == 1
+        assert whole(batch.text)
+        it.engine.refuses = ""
+        await it.passes(30)
+        assert (await it.agent.heard(SttRecovered)).channel == 1
+        segments = await it.hangs_up()
+        proven(segments, 2 * S)
+        assert [(s.channel, s.kind, s.speaker) for s in segments if s.text] == [
+            (0, "live", "caller"),
+            (1, "batch", "caller 2"),
+        ]
+
+
+# -- gaps and restarts -----------------------------------------------------------------------------------
+
+
+async def test_a_gap_on_the_media_lane_is_filled_from_the_journal(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.say(S)
+        it.say(2 * S, lost=True)
+        it.say(2 * S + FRAME)
+        await it.taken()
+        it.begins(S)
+        it.say(3 * S, lost=True)
+        await it.taken()
+        it.ends(S, 3 * S)
+        assert (await it.agent.heard(Final)).text == "whole"
+        it.say(4 * S, lost=True)
+        proven(await it.hangs_up(), 4 * S)
+
+
+async def test_what_nobody_has_is_said_to_be_lost(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.say(S)
+        it.at = 2 * S
+        it.say(3 * S)
+        await it.taken()
+        segments = await it.hangs_up()
+        assert problems(segments, 3 * S) == [f"channel 0: samples {S} to {2 * S} are lost"]
+
+
+async def test_o14_nothing_is_left_when_a_call_ends_in_any_state(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        assert it.actor.gauges()["degraded_sessions"] == 1.0
+        await it.hangs_up()
+        assert it.actor.gauges() == {"open_sessions": 0.0, "degraded_sessions": 0.0}
