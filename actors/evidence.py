@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Verdict = Literal["wait", "hold", "commit", "restore"]
@@ -64,21 +64,25 @@ class Limits:
     commit_ms: float = 900
     voice_ms: float = 1500
     verdict_ms: float = 500
+    soft_db: float = 15
 
 
 @dataclass(frozen=True)
 class Evidence:
     """One onset while the agent has the floor: lengths in ms, words as recognised so far.
 
-    `final`: they change no more. `ended_ms`: since its end was told; None while it lasts. `agent`: what
-    the agent is saying, which is no interruption when it comes back.
+    `stable`: those told twice, or None: all. `final`: they change no more. `ended_ms`: since its end was
+    told; None while it lasts. `agent`: what the agent is saying, which is no interruption when it
+    comes back. `level_db`: against the caller's voice when he last asked something.
     """
 
     voiced_ms: float
     words: str = ""
+    stable: str | None = None
     final: bool = False
     ended_ms: float | None = None
     agent: str = ""
+    level_db: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,11 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     Rule("an explicit stop word", lambda e, h, t: h.stop, "commit"),
+    Rule(
+        "somebody far from the telephone, or another conversation",
+        lambda e, h, t: e.level_db < -t.soft_db,
+        "restore",
+    ),
     Rule(
         "a word that takes the floor",
         lambda e, h, t: h.turning and (e.final or e.voiced_ms >= t.word_ms),
@@ -152,7 +161,10 @@ class Judge:
 
     def rule(self, evidence: Evidence) -> Rule | None:
         """The one that decides; None: nothing does yet."""
-        heard = weigh(evidence.words, evidence.agent, self.lexicon)
+        words = evidence.words if evidence.stable is None else evidence.stable
+        heard = weigh(words, evidence.agent, self.lexicon)
+        if weigh(evidence.words, evidence.agent, self.lexicon).stop:
+            heard = replace(heard, stop=True)
         return next((rule for rule in RULES if rule.applies(evidence, heard, self.limits)), None)
 
 

@@ -219,6 +219,7 @@ class TurnManager:
                 commit_ms=turns.commit_ms,
                 voice_ms=turns.commit_ms if deaf else turns.voice_ms,
                 verdict_ms=0 if deaf else turns.verdict_ms,
+                soft_db=turns.soft_db,
             )
         )
 

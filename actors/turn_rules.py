@@ -140,7 +140,8 @@ class Conversation:
     def _on_onset(self, event: SpeechStarted, at_ns: int) -> None:
         floor = self._agent.has_floor
         counts = self._duplex.listens(floor)
-        self._caller.begin(event.onset, at_ns, floor, counts)
+        utterance = self._caller.begin(event.onset, at_ns, floor, counts)
+        utterance.level_dbfs = event.level_dbfs
         if counts:
             self._goodbye = False
             self._deadlines.expect_once("limit", self._rules.max_turn_ms)
@@ -155,7 +156,7 @@ class Conversation:
 
     def _on_partial(self, event: Partial, at_ns: int) -> None:
         if utterance := self._caller.utterances.get(event.utterance):
-            utterance.partial, utterance.settled_words = event.text, event.settled
+            utterance.guess(event)
             self._weigh(utterance)
 
     def _on_final(self, event: Final, at_ns: int) -> None:
@@ -188,9 +189,11 @@ class Conversation:
         return Evidence(
             utterance.voiced / SAMPLES_PER_MS,
             utterance.words,
-            final=utterance.final is not None,
+            stable=utterance.stable_words,
+            final=utterance.known,
             ended_ms=ended_ms,
             agent=agent,
+            level_db=self._caller.against_usual_db(utterance),
         )
 
     def _verdicts_due(self) -> list[int]:
@@ -276,6 +279,7 @@ class Conversation:
         asked, self._agent.carried = self._joined(said), ""
         if asked:
             self._apologised = False
+            self._caller.usual_dbfs = max(u.level_dbfs for u in utterances)
             self._idle.spoke()
             self._agent.begin(asked, utterances[0].onset, utterances[-1].end)
         elif unheard and 0 < self._rules.patience.unheard_ms <= voiced_ms:

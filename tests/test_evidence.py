@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +77,18 @@ def test_what_the_agent_says_itself_is_no_interruption() -> None:
     assert judge(Evidence(700, "bicycle", agent=agent)) == "commit"
 
 
+def test_a_word_told_once_may_be_another_the_next_time() -> None:
+    assert judge(Evidence(560, "overall", stable="")) == "hold"
+    assert judge(Evidence(560, "overall we", stable="overall")) == "commit"
+    assert judge(Evidence(100, "stop", stable="")) == "commit"
+
+
+def test_a_voice_far_softer_than_the_caller_s_is_not_his() -> None:
+    assert judge(Evidence(2000, "suddenly the bicycle", level_db=-16)) == "restore"
+    assert judge(Evidence(2000, "suddenly the bicycle", level_db=-14)) == "commit"
+    assert judge(Evidence(300, "stop", level_db=-16)) == "commit"
+
+
 def test_a_stop_word_is_a_whole_word() -> None:
     assert says_stop("no stop that")
     assert not says_stop("the unstoppable waiter")
@@ -97,14 +111,14 @@ def test_backchannels_never_take_the_floor(words: list[str], voiced_ms: float) -
 @given(EVIDENCE)
 def test_more_of_the_same_voice_stays_committed(evidence: Evidence) -> None:
     if judge(evidence) == "commit":
-        more = Evidence(evidence.voiced_ms + 100, evidence.words, evidence.final)
+        more = Evidence(evidence.voiced_ms + 100, evidence.words, final=evidence.final)
         assert judge(more) == "commit" or evidence.final
 
 
 @given(EVIDENCE)
 def test_nothing_stays_lowered_for_ever(evidence: Evidence) -> None:
     """Over for `verdict_ms`, or lasting for ever: then it is decided."""
-    over = Evidence(evidence.voiced_ms, evidence.words, evidence.final, Limits().verdict_ms)
+    over = replace(evidence, ended_ms=Limits().verdict_ms)
     endless = Evidence(2 * Limits().commit_ms, evidence.words)
     assert judge(over) in ("commit", "restore")
     assert judge(endless) == "commit"

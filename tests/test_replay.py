@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from actors.evidence import RULES
 from bus.recording import NotATrace, Record, Trace, Writer, decode, read_trace
 from bus.settings import Settings, load
 from bus.wire import lane_of, pack
@@ -168,7 +169,7 @@ def test_barge_in_on_a_half_duplex_call_would_have_cancelled() -> None:
 
 
 def test_a_changed_rule_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.evidence.WORDS_NEED_MS", 2000)
+    monkeypatch.setattr("actors.evidence.RULES", RULES[-1:])
     outcome = Replaying(FULL, load()).run()
     assert not outcome.identical
     assert any(d.kind == "CANCEL" for d in outcome.comparisons[0].differences)
