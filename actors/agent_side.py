@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from msgspec import structs
+
 from actors.turn_state import (
     AgentTurn,
     Deadlines,
@@ -51,6 +53,7 @@ class AgentSide:
         self.turn: AgentTurn | None = None
         self.draft: AgentTurn | None = None
         self.carried = ""
+        self.owes_apology = False
         self._drafted = 0
         self._history: list[Message] = []
 
@@ -80,7 +83,8 @@ class AgentSide:
         drafted, self.draft, self._drafted = self.draft, None, 0
         turn = drafted or self._make(asked, say)
         turn.asked, turn.start, turn.end = asked, start, end
-        self.turn = turn
+        turn.order = structs.replace(turn.order, draft=False)
+        self.turn, self.owes_apology = turn, False
         self._deadlines.expect("answer", self._rules.answer_wait_ms)
         self._out.publish(
             TurnStarted(call=self.call, turn=turn.number, text=asked, start=start, end=end)
@@ -245,7 +249,7 @@ class AgentSide:
             self.end()
 
     def end(self, can_speak: bool = True) -> None:
-        """The turn is over; what became of it. A failure is not met with silence."""
+        """The turn is over; what became of it. For a failure an apology is owed."""
         turn = self.turn
         if turn is None:
             return
@@ -269,9 +273,7 @@ class AgentSide:
                 detail=turn.detail,
             )
         )
-        apology = self._rules.phrases.apology
-        if outcome == "failed" and can_speak and apology and not turn.order.say:
-            self.begin("", turn.end, turn.end, say=apology)
+        self.owes_apology = outcome == "failed" and can_speak and not turn.order.say
 
     def _remember(self, turn: AgentTurn, heard: str) -> None:
         """The context holds what was heard, cut at the word, and that it was cut."""

@@ -13,12 +13,23 @@ import samplerate
 import structlog
 
 from actors.caller_journal import CallerJournal
+from actors.fundamental import Fundamental
 from actors.intake import Intake, line_position
-from actors.segmenter import WINDOW, Continued, Ended, Mark, Segmenter, Started, Thresholds, Window
+from actors.segmenter import (
+    WINDOW,
+    Continued,
+    Ended,
+    Mark,
+    Rose,
+    Segmenter,
+    Started,
+    Thresholds,
+    Window,
+)
 from bus.journal import Journal
 from bus.runtime import Emit, Runtime
 from bus.settings import AudioIn as AudioInSettings
-from engines.energy import level_dbfs as loudness
+from engines.energy import sound_dbfs
 from engines.protocols import Vad, VadSession
 from schemas import (
     CallClosed,
@@ -32,6 +43,7 @@ from schemas import (
     Refused,
     SpeechContinued,
     SpeechEnded,
+    SpeechLikely,
     SpeechMark,
     SpeechStarted,
     Transcribed,
@@ -96,12 +108,14 @@ class Ear:
     told_to: int = 0
     """Windows up to here were judged by a predecessor."""
     confirmed: int = 0
+    fundamental: Fundamental = field(default_factory=Fundamental)
     pending: bytearray = field(default_factory=bytearray)
 
     def begin_at(self, rate: int, first: int, segmenter: Segmenter) -> None:
         """Behind a hole too long for silence: nothing before `first` matters any more."""
         self.resampler, self.segmenter = To16k(rate, first), segmenter
         self.pending.clear()
+        self.fundamental = Fundamental()
         self.window_end = self.resampler.next_out
 
 
@@ -124,6 +138,8 @@ class AudioInActor:
             hangover_ms=settings.hangover_ms,
             min_level_dbfs=settings.min_level_dbfs,
             lull_ms=settings.lull_ms,
+            rise_db=settings.rise_db,
+            trial_ms=settings.trial_ms,
         )
         self._ears: dict[tuple[str, int], Ear] = {}
         self._heard: dict[str, int] = {}
@@ -219,12 +235,15 @@ class AudioInActor:
     async def _listen(self, ear: Ear, event: LinePcm, pcm: bytes, emit: Emit) -> None:
         """A mark is told before it is written down: told twice does no harm, never told does."""
         push_soon = getattr(ear.vad, "push_soon", None)
-        probabilities = await push_soon(pcm) if push_soon else ear.vad.push(pcm)
+        voice = ear.fundamental.push(pcm)
+        probabilities = await push_soon(voice) if push_soon else ear.vad.push(voice)
         for window in self._windows(ear, pcm, probabilities):
             if window.end <= ear.told_to:
                 continue
             for mark in ear.segmenter.push(window):
                 emit(_event(event, mark))
+                if isinstance(mark, Rose):
+                    continue  # of the moment: a successor need not know
                 ear.journal.mark(_written(mark, window, ear.journal.end))
 
     async def _ear(self, event: LinePcm, emit: Emit) -> Ear:
@@ -267,7 +286,7 @@ class AudioInActor:
             sound = bytes(ear.pending[: 2 * WINDOW])
             del ear.pending[: 2 * WINDOW]
             ear.window_end += WINDOW
-            windows.append(Window(ear.window_end, probability, loudness(sound)))
+            windows.append(Window(ear.window_end, probability, sound_dbfs(sound)))
         return windows
 
     async def _watch(self, call: str, emit: Emit) -> None:
@@ -290,7 +309,7 @@ def _kept(journal: Journal, first: int) -> bytes:
     return bytes(sound)
 
 
-def _written(mark: Mark, window: Window, at: int) -> SpeechMark:
+def _written(mark: Started | Continued | Ended, window: Window, at: int) -> SpeechMark:
     """A mark as the journal keeps it."""
     if isinstance(mark, Ended):
         return SpeechMark(at, "ended", mark.onset, window.end, end=mark.end, voiced=mark.voiced)
@@ -302,7 +321,17 @@ def _written(mark: Mark, window: Window, at: int) -> SpeechMark:
 
 
 def _event(cause: LinePcm, mark: Mark) -> Event:
-    call, channel, onset = cause.call, cause.channel, mark.onset
+    call, channel = cause.call, cause.channel
+    if isinstance(mark, Rose):
+        return SpeechLikely(
+            call=call,
+            channel=channel,
+            at=mark.window.end,
+            probability=mark.window.probability,
+            level_dbfs=mark.window.level_dbfs,
+            floor_dbfs=mark.floor_dbfs,
+        )
+    onset = mark.onset
     if isinstance(mark, Ended):
         return SpeechEnded(
             call=call, channel=channel, onset=onset, end=mark.end, voiced=mark.voiced

@@ -121,6 +121,7 @@ def _playback(settings: Settings, context: Context, where: Endpoints) -> Actor:
         playback.duck_db,
         playback.ramp_ms,
         ducks=settings.fleet.enable_barge_in,
+        trial_ms=settings.audio_in.trial_ms,
     )
 
 

@@ -16,6 +16,8 @@ class CallerSide:
         self._rules, self._end_of_turn = rules, end_of_turn
         self.utterances: dict[int, Utterance] = {}
         self.last_sample = 0
+        self.usual_dbfs: float | None = None
+        """His loudest window when he last asked something; None before."""
 
     def begin(self, onset: int, at_ns: int, over_agent: bool, counts: bool) -> Utterance:
         """Speech has begun."""
@@ -33,6 +35,7 @@ class CallerSide:
         if event.voiced > utterance.voiced:
             utterance.settled_words = False
         utterance.voiced, utterance.end, utterance.news_ns = event.voiced, event.end, at_ns
+        utterance.level_dbfs = max(utterance.level_dbfs, event.level_dbfs)
         utterance.quiet_ns = at_ns - event.silent * MS // SAMPLES_PER_MS
         return utterance
 
@@ -47,8 +50,12 @@ class CallerSide:
         return utterance
 
     def _end(self, utterance: Utterance, at_ns: int) -> None:
-        utterance.ended = True
+        utterance.ended, utterance.ended_ns = True, at_ns
         utterance.final_by_ns = at_ns + int(self._rules.final_wait_ms * MS)
+
+    def against_usual_db(self, utterance: Utterance) -> float:
+        """How loud it is against what he asked before; 0 where that is not known."""
+        return 0.0 if self.usual_dbfs is None else utterance.level_dbfs - self.usual_dbfs
 
     @property
     def live(self) -> list[Utterance]:
@@ -92,10 +99,15 @@ class CallerSide:
 
     # -- what is stuck ---------------------------------------------------------------------------
 
-    def stuck(self, now_ns: int) -> list[tuple[Watchdog, Utterance]]:
-        """Whose end is overdue: it is taken for ended; whose words are: it is dismissed."""
+    def stuck(self, now_ns: int, agent_speaks: bool) -> list[tuple[Watchdog, Utterance]]:
+        """Whose end is overdue: it is taken for ended; whose words are: it is dismissed.
+
+        Words are not missed while the agent speaks: what is said over it is judged elsewhere.
+        """
         found: list[tuple[Watchdog, Utterance]] = []
         for utterance in self.live:
+            if agent_speaks:
+                utterance.begun_ns = now_ns
             lost_ns, wordless_ns = self._limits(utterance)
             if lost_ns is not None and lost_ns <= now_ns:
                 self._end(utterance, now_ns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from actors.evidence import Evidence, Verdict, judge
+from actors.evidence import Evidence, Judge, Verdict
 
 
 class Duplex(Protocol):
@@ -18,25 +18,36 @@ class Duplex(Protocol):
         """What to do about speech that overlaps the agent's."""
         ...
 
+    @property
+    def verdict_ms(self) -> float:
+        """How long after its end a verdict may wait for the words."""
+        ...
+
 
 class HalfDuplex:
     """One at a time: what is said over the agent is not heard (ENABLE_BARGE_IN=0)."""
+
+    verdict_ms = 0.0
 
     def listens(self, agent_has_floor: bool) -> bool:
         return not agent_has_floor
 
     def judge(self, evidence: Evidence) -> Verdict:
-        return "restore" if evidence.ended else "wait"
+        return "wait" if evidence.ended_ms is None else "restore"
 
 
 class FullDuplex:
-    """The caller may talk over the agent; `commit_ms` of voice or real words take the floor."""
+    """The caller may talk over the agent; what he says decides whether he takes the floor."""
 
-    def __init__(self, commit_ms: float) -> None:
-        self._commit_ms = commit_ms
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    @property
+    def verdict_ms(self) -> float:
+        return self._judge.limits.verdict_ms
 
     def listens(self, agent_has_floor: bool) -> bool:
         return True
 
     def judge(self, evidence: Evidence) -> Verdict:
-        return judge(evidence, self._commit_ms)
+        return self._judge(evidence)

@@ -1,52 +1,223 @@
-"""What speaks for and against an interruption goes in, a verdict comes out. Pure."""
+"""What speaks for and against an interruption goes in, a verdict comes out. Pure; docs/turn-taking.md.
+
+The words decide, once there are any; how long the voice lasts decides what they may weigh. A verdict
+for the caller is final, so it may take its time: the agent's voice is lowered from the first sound on
+and held after `hold_ms`, and goes on at that very place if nothing was meant.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Verdict = Literal["wait", "commit", "restore"]
+Verdict = Literal["wait", "hold", "commit", "restore"]
 
-STOP_WORDS = frozenset({"stop", "wait", "hold on", "hang on", "excuse me", "no no", "enough"})
-BACKCHANNELS = frozenset(
-    """mm hm mhm mmhm hmm uh huh uhhuh ah oh aha yeah yes yep yup okay ok right sure see i
-    alright all good fine great really wow nice true exactly""".split()  # noqa: SIM905 - readable
+
+@dataclass(frozen=True)
+class Lexicon:
+    """One language. Phrases in lower case, without punctuation.
+
+    `stop` commits at once; `turning` are words that take the floor by themselves; `backchannels` never
+    do; `hollow` are words without a weight of their own, which recognisers also write for "mm-hm".
+    """
+
+    stop: frozenset[str]
+    turning: frozenset[str]
+    backchannels: frozenset[str]
+    hollow: frozenset[str]
+
+
+def _phrases(text: str) -> frozenset[str]:
+    return frozenset(phrase.strip() for phrase in text.split(",") if phrase.strip())
+
+
+ENGLISH = Lexicon(
+    stop=_phrases(
+        "stop, wait, hold on, hang on, excuse me, no no, no wait, enough, cancel, be quiet"
+    ),
+    turning=_phrases(
+        "no, what, who, why, where, when, how, help, pardon, sorry, listen, next, again"
+    ),
+    backchannels=_phrases(
+        "mm, hm, mhm, mmhm, hmm, mm hm, uh, huh, uh huh, uhhuh, ah, oh, ooh, aha, um, hum, yeah, yes, yep,"
+        "yup, okay, ok, right, all right, alright, sure, of course, i see, i know, got it, i get it,"
+        "i understand, good, very good, great, fine, nice, cool, wow, really, true, thats true,"
+        "that is true, thats right, that is right, exactly, indeed, absolutely, definitely, perfect,"
+        "wonderful, interesting, fair enough, makes sense, go on, correct, amazing, lovely"
+    ),
+    hollow=_phrases(
+        "a, an, the, of, to, in, on, at, and, or, but, so, then, it, is, are, was, be, i, you, he, she, we,"
+        "they, me, my, his, her, had, has, have, do, for, that, this, mum, though, well, hello, ha"
+    ),
 )
-WORDS_NEED_MS = 200
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much voice, in ms, it takes; see config/fleet.toml, [turns]."""
+
+    hold_ms: float = 200
+    word_ms: float = 400
+    content_ms: float = 550
+    commit_ms: float = 900
+    voice_ms: float = 1500
+    verdict_ms: float = 500
+    soft_db: float = 15
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One onset while the agent has the floor: lengths in ms, words as recognised so far."""
+    """One onset while the agent has the floor: lengths in ms, words as recognised so far.
+
+    `stable`: those told twice, or None: all. `final`: they change no more. `ended_ms`: since its end was
+    told; None while it lasts. `agent`: what the agent is saying, which is no interruption when it
+    comes back. `level_db`: against the caller's voice when he last asked something.
+    """
 
     voiced_ms: float
     words: str = ""
-    ended: bool = False
+    stable: str | None = None
+    final: bool = False
+    ended_ms: float | None = None
+    agent: str = ""
+    level_db: float = 0.0
 
 
-def says_stop(words: str) -> bool:
-    """An explicit stop word, anywhere in the words."""
-    padded = f" {_plain(words)} "
-    return any(f" {stop} " in padded for stop in STOP_WORDS)
+@dataclass(frozen=True)
+class Heard:
+    """The words of an utterance, weighed; `rest` counts those that are no backchannels."""
+
+    any: bool = False
+    stop: bool = False
+    turning: bool = False
+    content: int = 0
+    rest: int = 0
 
 
-def is_backchannel(words: str) -> bool:
+@dataclass(frozen=True)
+class Rule:
+    """The first that applies decides."""
+
+    name: str
+    applies: Callable[[Evidence, Heard, Limits], bool]
+    verdict: Verdict
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("an explicit stop word", lambda e, h, t: h.stop, "commit"),
+    Rule(
+        "somebody far from the telephone, or another conversation",
+        lambda e, h, t: e.level_db < -t.soft_db,
+        "restore",
+    ),
+    Rule(
+        "a word that takes the floor",
+        lambda e, h, t: h.turning and (e.final or e.voiced_ms >= t.word_ms),
+        "commit",
+    ),
+    Rule(
+        "words of content, said at a speed at which one speaks",
+        lambda e, h, t: h.content > 0 and e.voiced_ms >= t.content_ms,
+        "commit",
+    ),
+    Rule(
+        "a long voice with words that are more than backchannels",
+        lambda e, h, t: h.rest > 0 and e.voiced_ms >= t.commit_ms,
+        "commit",
+    ),
+    Rule(
+        "a very long voice, whatever is understood",
+        lambda e, h, t: e.voiced_ms >= (t.voice_ms if not h.any else 2 * t.commit_ms),
+        "commit",
+    ),
+    Rule("too short for words", lambda e, h, t: _over(e) and e.voiced_ms < t.hold_ms, "restore"),
+    Rule("over, and its words are known", lambda e, h, t: _over(e) and e.final, "restore"),
+    Rule(
+        "over, and its words do not come",
+        lambda e, h, t: e.ended_ms is not None and e.ended_ms >= t.verdict_ms,
+        "restore",
+    ),
+    Rule("more than a click", lambda e, h, t: e.voiced_ms >= t.hold_ms, "hold"),
+)
+
+
+def _over(evidence: Evidence) -> bool:
+    return evidence.ended_ms is not None
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The rules with one language and one set of limits."""
+
+    limits: Limits = field(default_factory=Limits)
+    lexicon: Lexicon = ENGLISH
+
+    def __call__(self, evidence: Evidence) -> Verdict:
+        """Commit, restore, hold, or wait for more."""
+        rule = self.rule(evidence)
+        return rule.verdict if rule else "wait"
+
+    def rule(self, evidence: Evidence) -> Rule | None:
+        """The one that decides; None: nothing does yet."""
+        words = evidence.words if evidence.stable is None else evidence.stable
+        heard = weigh(words, evidence.agent, self.lexicon)
+        if weigh(evidence.words, evidence.agent, self.lexicon).stop:
+            heard = replace(heard, stop=True)
+        return next((rule for rule in RULES if rule.applies(evidence, heard, self.limits)), None)
+
+
+def weigh(words: str, agent: str = "", lexicon: Lexicon = ENGLISH) -> Heard:
+    """What is in the words; two or more that the agent is saying itself are its echo: nothing."""
+    said = plain(words).split()
+    if not said or _echoed(said, plain(agent).split()):
+        return Heard()
+    rest = _without(said, lexicon.backchannels)
+    return Heard(
+        any=True,
+        stop=_holds(rest, lexicon.stop),
+        turning=_holds(rest, lexicon.turning),
+        content=sum(word not in lexicon.hollow for word in rest),
+        rest=len(rest),
+    )
+
+
+def _echoed(said: Sequence[str], agent: Sequence[str]) -> bool:
+    """Two words or more, one after another, of what the agent says."""
+    size = len(said)
+    return size > 1 and any(
+        list(agent[at : at + size]) == list(said) for at in range(len(agent) - size + 1)
+    )
+
+
+def _holds(said: Sequence[str], phrases: frozenset[str]) -> bool:
+    padded = f" {' '.join(said)} "
+    return any(f" {phrase} " in padded for phrase in phrases)
+
+
+def _without(said: Sequence[str], phrases: frozenset[str]) -> list[str]:
+    """The words less the phrases, the longest first."""
+    rest: list[str] = []
+    at = 0
+    while at < len(said):
+        size = next((n for n in (3, 2, 1) if " ".join(said[at : at + n]) in phrases), 0)
+        if not size:
+            rest.append(said[at])
+        at += size or 1
+    return rest
+
+
+def says_stop(words: str, lexicon: Lexicon = ENGLISH) -> bool:
+    """An explicit stop word, anywhere in the words; "fair enough" is none."""
+    return _holds(_without(plain(words).split(), lexicon.backchannels), lexicon.stop)
+
+
+def is_backchannel(words: str, lexicon: Lexicon = ENGLISH) -> bool:
     """Nothing but "mm-hm", "yeah", "okay" and their like, or nothing at all."""
-    return all(word in BACKCHANNELS for word in _plain(words).split())
+    return not _without(plain(words).split(), lexicon.backchannels)
 
 
-def _plain(words: str) -> str:
-    """Lower case without the punctuation that some recognisers write."""
-    return " ".join(re.findall(r"[\w']+", words.lower()))
-
-
-def judge(evidence: Evidence, commit_ms: float) -> Verdict:
-    """Stop words commit at once; so does `commit_ms` of voice; other words need less of it."""
-    if says_stop(evidence.words):
-        return "commit"
-    if evidence.voiced_ms >= commit_ms and not (evidence.words and is_backchannel(evidence.words)):
-        return "commit"
-    if not is_backchannel(evidence.words) and evidence.voiced_ms >= WORDS_NEED_MS:
-        return "commit"
-    return "restore" if evidence.ended else "wait"
+def plain(words: str) -> str:
+    """Lower case, without the punctuation that some recognisers write."""
+    return " ".join(re.findall(r"\w+", words.lower().replace("'", "")))

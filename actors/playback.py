@@ -6,6 +6,7 @@ A turn that is not sure yet is held: its sound is there when `turn.started` come
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,18 +22,22 @@ from schemas import (
     Duck,
     Ducked,
     Event,
+    Held,
+    Hold,
     PlaybackFinished,
     PlaybackStarted,
     Restore,
     Restored,
     Speech,
     SpeechEnded,
+    SpeechLikely,
     SpeechStarted,
     TurnStarted,
 )
 
 log = structlog.get_logger()
 LATE_FRAMES = 2
+SILENT_DB = -120.0
 
 
 class Resampler:
@@ -55,7 +60,9 @@ class Resampler:
 class Playing:
     """The turn being played on one call, or held until it is sure.
 
-    `notices`: where in it, in samples of the line, sound lies that is not lowered.
+    `notices`: where in it, in samples of the line, sound lies that is not lowered. `trial_ns`: until
+    then it is lowered for a sound that may be speech. `held`: it is to pause, keeping its place;
+    `paused`: it has faded out; `go` ends that.
     """
 
     turn: int
@@ -67,7 +74,11 @@ class Playing:
     starved_ns: int = 0
     whole: bool = False
     talked_over: bool = False
+    trial_ns: int = 0
     ducked: bool = False
+    held: bool = False
+    paused: bool = False
+    go: asyncio.Event = field(default_factory=asyncio.Event)
     notices: list[tuple[int, int]] = field(default_factory=list)
 
     def take(self, event: Speech) -> None:
@@ -81,8 +92,12 @@ class Playing:
     @property
     def lowered(self) -> bool:
         """Whether the next frame is to be."""
-        notice = any(start <= self.sent < end for start, end in self.notices)
-        return self.talked_over and not notice
+        return (self.talked_over or self.trial_ns > 0) and not self.in_notice
+
+    @property
+    def in_notice(self) -> bool:
+        """Whether the next frame is not to be talked over."""
+        return any(start <= self.sent < end for start, end in self.notices)
 
 
 class PlaybackActor:
@@ -93,8 +108,8 @@ class PlaybackActor:
 
     name = "playback"
     hears = (
-        *(Speech, TurnStarted, SpeechStarted, SpeechEnded),
-        *(Duck, Restore, CallOpened, CallClosed),
+        *(Speech, TurnStarted, SpeechLikely, SpeechStarted, SpeechEnded),
+        *(Duck, Hold, Restore, CallOpened, CallClosed),
     )
 
     def __init__(
@@ -103,8 +118,12 @@ class PlaybackActor:
         duck_db: float = -26.0,
         ramp_ms: float = 10,
         ducks: bool = True,
+        trial_ms: float = 250,
     ) -> None:
-        """`ducks=False`: half duplex, the voice takes no notice of the caller."""
+        """`ducks=False`: half duplex, the voice takes no notice of the caller.
+
+        `trial_ms`: how long it is lowered for a sound that may be speech and then is none.
+        """
         self._frame_ns = frame_ms * 1_000_000
         self._frame_ms, self._duck_db, self._ramp_ms, self._ducks = (
             frame_ms,
@@ -112,6 +131,7 @@ class PlaybackActor:
             ramp_ms,
             ducks,
         )
+        self._trial_ns = int(trial_ms * 1_000_000)
         self._rates: dict[str, int] = {}
         self._playing: dict[str, Playing] = {}
         self._sure: dict[str, int] = {}
@@ -130,6 +150,10 @@ class PlaybackActor:
             await self._begin(event, emit)
         elif isinstance(event, SpeechStarted | Duck):
             self._duck(event, emit)
+        elif isinstance(event, SpeechLikely):
+            self._try(event, emit)
+        elif isinstance(event, Hold):
+            self._hold(event, emit)
         elif isinstance(event, SpeechEnded):
             self._talking.pop(event.call, None)
         elif isinstance(event, Restore):
@@ -189,6 +213,9 @@ class PlaybackActor:
         """Wait for the frame's time; a voice that was starved starts anew from now."""
         assert playing.due_ns is not None
         await emit.clock.sleep_until(playing.due_ns)
+        if playing.paused:
+            await playing.go.wait()
+            playing.due_ns = emit.clock.now()
         late_ns = emit.clock.now() - playing.due_ns
         if late_ns > LATE_FRAMES * self._frame_ns and playing.sent:
             playing.starved_ns += late_ns
@@ -198,7 +225,11 @@ class PlaybackActor:
     def _send(self, call: str, playing: Playing, size: int, emit: Emit, last: bool = False) -> None:
         if not playing.sent and self._ducks and call in self._talking:
             playing.talked_over = True
+        if playing.trial_ns and emit.clock.now() >= playing.trial_ns:
+            playing.trial_ns = 0
         self._level(call, playing, emit)
+        if playing.held:
+            playing.gain.aim(SILENT_DB)
         frame = AgentPcm(
             call=call,
             turn=playing.turn,
@@ -214,6 +245,9 @@ class PlaybackActor:
             emit(PlaybackStarted(call=call, turn=playing.turn))
         playing.sent = frame.end
         del playing.sound[:size]
+        if playing.held and not playing.paused:
+            playing.paused = True
+            emit(Held(call=call, turn=playing.turn, at=playing.sent))
 
     async def _finish(self, call: str, playing: Playing, frame: int, emit: Emit) -> None:
         if playing.sound or not playing.sent:
@@ -242,12 +276,32 @@ class PlaybackActor:
             playing.talked_over = True
             self._level(event.call, playing, emit)
 
+    def _try(self, event: SpeechLikely, emit: Emit) -> None:
+        """Lower the voice for a moment: speech.started will follow, or nothing."""
+        playing = self._playing.get(event.call)
+        if self._ducks and playing is not None and playing.sent and not playing.ducked:
+            playing.trial_ns = emit.at_ns + self._trial_ns
+            self._level(event.call, playing, emit)
+
+    def _hold(self, event: Hold, emit: Emit) -> None:
+        """Fade out with the next frame and keep the place; a turn that has not sounded waits."""
+        playing = self._playing.get(event.call)
+        if playing is None or playing.turn != event.turn or playing.in_notice or playing.held:
+            return
+        playing.held, playing.paused = True, not playing.sent
+        playing.go.clear()
+
     def _restore(self, event: Restore, emit: Emit) -> None:
         self._talking.pop(event.call, None)
         playing = self._playing.get(event.call)
-        if playing is not None and playing.turn == event.turn:
-            playing.talked_over = False
-            self._level(event.call, playing, emit)
+        if playing is None or playing.turn != event.turn:
+            return
+        playing.talked_over, playing.trial_ns = False, 0
+        self._level(event.call, playing, emit)
+        if playing.held:
+            playing.held = playing.paused = False
+            playing.gain.aim(0.0, not playing.sent)
+            playing.go.set()
 
     def _level(self, call: str, playing: Playing, emit: Emit) -> None:
         """Up or down from the next frame on; at once where nothing has sounded yet."""

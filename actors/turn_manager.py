@@ -17,6 +17,7 @@ from ulid import ULID
 
 from actors.duplex import Duplex, FullDuplex, HalfDuplex
 from actors.endpointing import Waits
+from actors.evidence import Judge, Limits
 from actors.notebook import Entry, Notebook
 from actors.turn_rules import Conversation
 from actors.turn_state import Effect, HangUp, Patience, Phrases, Rules, Say, Stop, Watchdog
@@ -188,7 +189,7 @@ class TurnManager:
         if isinstance(event, Heartbeat):
             self._notice(event)
         elif isinstance(event, LineLost):
-            await self.answer(CloseCall(call=event.call, reason="line lost"))
+            self.hang_up(event.call, "line lost")
         else:
             if isinstance(event, CallOpened):
                 self._begin(event)
@@ -205,9 +206,26 @@ class TurnManager:
         inc = event.inc if ready or was is None else was.inc
         self._seen[event.actor] = Seen(ready, self._clock.now(), inc)
 
+    @property
+    def _judge(self) -> Judge:
+        """A recogniser that hears nothing is not waited for: then the voice alone decides."""
+        turns = self._settings.turns
+        deaf = self._settings.stt.engine == "null"
+        return Judge(
+            Limits(
+                hold_ms=turns.hold_ms,
+                word_ms=turns.word_ms,
+                content_ms=turns.content_ms,
+                commit_ms=turns.commit_ms,
+                voice_ms=turns.commit_ms if deaf else turns.voice_ms,
+                verdict_ms=0 if deaf else turns.verdict_ms,
+                soft_db=turns.soft_db,
+            )
+        )
+
     def _begin(self, event: CallOpened) -> Conversation:
         barge_in = self._settings.fleet.enable_barge_in
-        duplex: Duplex = FullDuplex(self._settings.turns.commit_ms) if barge_in else HalfDuplex()
+        duplex: Duplex = FullDuplex(self._judge) if barge_in else HalfDuplex()
         rules = self._rules
         if not event.attended:
             rules = replace(rules, patience=replace(rules.patience, idle_ms=0))
@@ -250,7 +268,7 @@ class TurnManager:
             elif isinstance(effect, Say):
                 self._runtime.emit(effect.event, at_ns)
             elif isinstance(effect, HangUp):
-                await self.answer(CloseCall(call=call, reason=effect.reason))
+                self.hang_up(call, effect.reason)
             else:
                 self._tripped[effect.watchdog] += 1
                 log.warning(
@@ -358,6 +376,10 @@ class TurnManager:
         )
         self._open[call] = opened
         return self._published(opened)
+
+    def hang_up(self, call: str, reason: str) -> None:
+        """End a call of our own accord."""
+        self._publish_for(call, CallClosed(call=call, reason=reason))
 
     def _publish_for(self, call: str, event: Event) -> Event:
         if call not in self._open:

@@ -16,6 +16,7 @@ from actors.endpointing import EndOfTurn
 from actors.evidence import Evidence, is_backchannel, says_stop
 from actors.idle import Idle
 from actors.turn_state import (
+    MS,
     SAMPLES_PER_MS,
     Deadlines,
     Effect,
@@ -33,6 +34,7 @@ from schemas import (
     Duck,
     Event,
     Final,
+    Hold,
     LinePlayed,
     LlmFinished,
     Message,
@@ -66,7 +68,7 @@ class Conversation:
         self._agent = AgentSide(call, turn_base, rules, self._out, self._deadlines)
         self._idle = Idle(rules.patience, self._deadlines)
         self._apologised = False
-        self._goodbye = 0
+        self._goodbye = False
         self._open = True
         agent = self._agent
         self._table: dict[type[Event], Callable[[Any, int], object]] = {
@@ -90,7 +92,11 @@ class Conversation:
     def deadline_ns(self) -> int | None:
         """When `step` wants to be called even if nothing happens."""
         now = self._out.now_ns
-        instants = [*self._deadlines.instants, *self._caller.deadlines(now)]
+        instants = [
+            *self._deadlines.instants,
+            *self._caller.deadlines(now),
+            *self._verdicts_due(),
+        ]
         return min((instant for instant in instants if instant > now), default=None)
 
     @property
@@ -134,9 +140,10 @@ class Conversation:
     def _on_onset(self, event: SpeechStarted, at_ns: int) -> None:
         floor = self._agent.has_floor
         counts = self._duplex.listens(floor)
-        self._caller.begin(event.onset, at_ns, floor, counts)
+        utterance = self._caller.begin(event.onset, at_ns, floor, counts)
+        utterance.level_dbfs = event.level_dbfs
         if counts:
-            self._goodbye = 0
+            self._goodbye = False
             self._deadlines.expect_once("limit", self._rules.max_turn_ms)
 
     def _on_continued(self, event: SpeechContinued, at_ns: int) -> None:
@@ -149,7 +156,7 @@ class Conversation:
 
     def _on_partial(self, event: Partial, at_ns: int) -> None:
         if utterance := self._caller.utterances.get(event.utterance):
-            utterance.partial, utterance.settled_words = event.text, event.settled
+            utterance.guess(event)
             self._weigh(utterance)
 
     def _on_final(self, event: Final, at_ns: int) -> None:
@@ -164,18 +171,39 @@ class Conversation:
             return
         if self._agent.protected:
             return
-        evidence = Evidence(
-            utterance.voiced / SAMPLES_PER_MS, utterance.words, ended=utterance.ended
-        )
-        verdict = self._duplex.judge(evidence)
+        verdict = self._duplex.judge(self._evidence(utterance, turn.voice.answer))
         if verdict == "commit":
             goes_on = self._goes_on(utterance, turn.end)
             self._interrupt(f"barge-in: {utterance.words or 'voice'}", goes_on=goes_on)
+        elif verdict == "hold" and not utterance.held and not utterance.restored:
+            utterance.held = True
+            self._out.publish(Hold(call=self.call, turn=turn.number))
         elif verdict == "restore":
             if not utterance.restored:  # once: by now another onset may have ducked the voice again
                 self._out.publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
             utterance.restored = True
             utterance.dismissed = utterance.final is not None
+
+    def _evidence(self, utterance: Utterance, agent: str) -> Evidence:
+        ended_ms = (self._out.now_ns - utterance.ended_ns) / MS if utterance.ended else None
+        return Evidence(
+            utterance.voiced / SAMPLES_PER_MS,
+            utterance.words,
+            stable=utterance.stable_words,
+            final=utterance.known,
+            ended_ms=ended_ms,
+            agent=agent,
+            level_db=self._caller.against_usual_db(utterance),
+        )
+
+    def _verdicts_due(self) -> list[int]:
+        """When an utterance that has ended without words is decided on."""
+        wait_ns = int(self._duplex.verdict_ms * MS)
+        return [
+            u.ended_ns + wait_ns
+            for u in self._caller.live
+            if u.over_agent and u.ended and not u.restored and u.final is None
+        ]
 
     def _goes_on(self, utterance: Utterance, end: int) -> bool:
         """Whether he was not done, the wait was too short: what he says is the rest of his question."""
@@ -192,6 +220,9 @@ class Conversation:
 
     def _on_time(self, now_ns: int) -> None:
         self._agent.on_time()
+        for utterance in self._caller.live:
+            if utterance.ended and not utterance.restored and utterance.final is None:
+                self._weigh(utterance)
         self._free_the_caller(now_ns)
         if not self._caller.live:
             self._deadlines.drop("limit")
@@ -200,17 +231,15 @@ class Conversation:
         ):
             self._answer_caller()
         self._agent.consider(self._likely(now_ns))
-        self._nudge()
+        self._speak_first()
 
     def _free_the_caller(self, now_ns: int) -> None:
         """What of his is stuck ends; what nobody understood of it is not met with silence."""
-        for watchdog, utterance in self._caller.stuck(now_ns):
+        for watchdog, utterance in self._caller.stuck(now_ns, self._agent.has_floor):
             detail = f"speech from sample {utterance.onset}"
             self._out.add(Tripped(watchdog, 0, detail))
             if watchdog == "no_end":
                 self._weigh(utterance)
-            elif self._agent.has_floor:
-                self._restore([utterance])
             else:
                 self._apologise()
 
@@ -250,6 +279,7 @@ class Conversation:
         asked, self._agent.carried = self._joined(said), ""
         if asked:
             self._apologised = False
+            self._caller.usual_dbfs = max(u.level_dbfs for u in utterances)
             self._idle.spoke()
             self._agent.begin(asked, utterances[0].onset, utterances[-1].end)
         elif unheard and 0 < self._rules.patience.unheard_ms <= voiced_ms:
@@ -264,24 +294,32 @@ class Conversation:
 
     def _apologise(self) -> None:
         """Once, until something is understood: a noise would else be talked to for ever."""
-        if self._rules.phrases.sorry and not self._apologised:
+        if self._rules.phrases.sorry and not self._apologised and not self._caller.live:
             self._apologised = True
             self._say(self._rules.phrases.sorry)
 
-    def _nudge(self) -> None:
-        """A caller who owes the next word is asked, then taken leave of."""
+    def _speak_first(self) -> None:
+        """While nobody has the floor: an apology that is owed; a caller who owes the next word is asked."""
         free = self._agent.turn is None and not self._caller.live
+        if free and self._agent.owes_apology and (apology := self._rules.phrases.apology):
+            self._say(apology)
+            free = False
         if self._goodbye and free:
-            self._goodbye = 0
-            self._out.add(HangUp("the caller was idle"))
-            self._open = False
+            self._hang_up()
             return
+        phrases = self._rules.phrases
         match self._idle.look(free):
-            case "prompt":
-                self._say(self._rules.phrases.still_there)
+            case "prompt" if phrases.still_there:
+                self._say(phrases.still_there)
+            case "leave" if phrases.goodbye:
+                self._say(phrases.goodbye)
+                self._goodbye = True
             case "leave":
-                self._say(self._rules.phrases.goodbye)
-                self._goodbye = self.turn
+                self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._out.add(HangUp("the caller was idle"))
+        self._open = False
 
     # -- the agent's voice -----------------------------------------------------------------------
 

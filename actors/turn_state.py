@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal
 
 from actors.endpointing import ByWords, EndOfTurn, Fixed, Waits
 from actors.heard import Voice
-from schemas import Event, Final, Message, Respond
+from schemas import Event, Final, Message, Partial, Respond
 
 MS = 1_000_000
 SAMPLES_PER_MS = 16
@@ -183,9 +184,13 @@ class Utterance:
     over_agent: bool = False
     dismissed: bool = False
     restored: bool = False
+    held: bool = False
     settled_words: bool = False
+    stable: str = ""
+    level_dbfs: float = -120.0
     begun_ns: int = 0
     news_ns: int = 0
+    ended_ns: int = 0
     quiet_ns: int = 0
     final_by_ns: int = 0
 
@@ -193,10 +198,26 @@ class Utterance:
     def words(self) -> str:
         return f"{self.settled} {self.partial}".strip() if self.final is None else self.final
 
+    @property
+    def known(self) -> bool:
+        """The words will be these if he says no more."""
+        return self.final is not None or self.settled_words
+
+    @property
+    def stable_words(self) -> str:
+        """Words that were told twice; all of them once they are known."""
+        return self.words if self.known else f"{self.settled} {self.stable}".strip()
+
+    def guess(self, event: Partial) -> None:
+        """The words so far; what the last two guesses have in common is stable."""
+        pairs = zip(self.partial.split(), event.text.split(), strict=False)
+        self.stable = " ".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        self.partial, self.settled_words = event.text, event.settled
+
     def take(self, event: Final) -> None:
         """A long utterance comes in several finals."""
         self.settled = f"{self.settled} {event.text}".strip()
-        self.partial = ""
+        self.partial = self.stable = ""
         if not event.more:
             self.final = self.settled
 

@@ -25,7 +25,8 @@ NonEmpty = Annotated[str, Meta(min_length=1, max_length=300)]
 
 SYSTEM_PROMPT = (
     "You are a friendly voice assistant on a telephone line. Give short spoken answers of one to "
-    "three sentences, without lists, markup or emoji."
+    "three sentences, without lists, markup or emoji. Where a message of yours ends in [interrupted by "
+    "the caller], he heard it up to there and no further."
 )
 
 
@@ -102,6 +103,8 @@ class AudioIn(Section, frozen=True):
     hangover_ms: Annotated[int, Meta(ge=32, le=5000)] = 250
     min_level_dbfs: Decibels = -55.0
     lull_ms: Annotated[int, Meta(ge=32, le=1000)] = 96
+    rise_db: Annotated[float, Meta(ge=3.0, le=60.0)] = 12.0
+    trial_ms: Annotated[int, Meta(ge=64, le=2000)] = 250
     line_lost_ms: Annotated[int, Meta(ge=500, le=600_000)] = 5000
 
 
@@ -135,7 +138,13 @@ class Turns(Section, frozen=True):
     endpoint_complete_ms: Annotated[int, Meta(ge=50, le=10_000)] = 320
     endpoint_unfinished_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1200
     endpoint_dictation_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1000
-    commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 450
+    hold_ms: Annotated[int, Meta(ge=32, le=5000)] = 200
+    word_ms: Annotated[int, Meta(ge=32, le=5000)] = 400
+    content_ms: Annotated[int, Meta(ge=32, le=5000)] = 550
+    commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 900
+    voice_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1500
+    verdict_ms: Annotated[int, Meta(ge=0, le=5000)] = 500
+    soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 15.0
     final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
     answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000

@@ -23,5 +23,15 @@ def level_dbfs(pcm: bytes) -> float:
     return _decibels(power / FULL_SCALE**2)
 
 
+def sound_dbfs(pcm: bytes) -> float:
+    """The same without a constant offset, which some sound cards and gateways add: that is no sound."""
+    samples = np.frombuffer(pcm, dtype="<i2").astype(np.float64)
+    if not samples.size:
+        return SILENCE_DBFS
+    offset = float(samples.sum()) / samples.size
+    power = float(np.dot(samples, samples)) / samples.size - offset * offset
+    return _decibels(power / FULL_SCALE**2)
+
+
 def _decibels(power: float) -> float:
     return max(SILENCE_DBFS, 10 * math.log10(power)) if power > 0 else SILENCE_DBFS

@@ -49,6 +49,9 @@ class ReplayedManager(TurnManager):
         super().attach(runtime)
         self.attached()
 
+    def hang_up(self, call: str, reason: str) -> None:
+        """The recording closes the call, when it was closed."""
+
     def acknowledged(self, ack: Acked) -> None:
         super().acknowledged(ack)
         self.acks_taken += 1

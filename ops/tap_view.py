@@ -22,10 +22,12 @@ from schemas import (
     Ducked,
     Event,
     Final,
+    Interject,
     LlmStarted,
     Partial,
     PlaybackFinished,
     PlaybackStarted,
+    Respond,
     Restored,
     Sentence,
     SpeechEnded,
@@ -53,11 +55,15 @@ def words(event: Event) -> tuple[str, str] | None:
         case SpeechEnded():
             return "cyan", f"caller silent (voiced {event.voiced / 16:.0f} ms)"
         case Partial():
-            return "dim", f"… {event.text}"
+            return "dim", f"… {event.text}{' (settled)' * event.settled}"
         case Final():
             return "cyan", f"heard: “{event.text}”"
         case TurnStarted():
             return "bold", f"turn begins: “{event.text}”"
+        case Respond(draft=True):
+            return "dim", "an answer is begun, not sure yet"
+        case Interject():
+            return "green", f"to say meanwhile: {event.text}"
         case LlmStarted():
             return "dim", f"first token after {event.first_token_ms:.0f} ms"
         case Sentence():

@@ -49,6 +49,7 @@ from schemas.line import LineLost, LinePcm, LinePlayed
 from schemas.reply import (
     AgentPcm,
     Ducked,
+    Held,
     Interject,
     LlmFinished,
     LlmStarted,
@@ -62,7 +63,13 @@ from schemas.reply import (
     SpokenWords,
 )
 from schemas.roll import RollCall
-from schemas.speech import CallerPcm, SpeechContinued, SpeechEnded, SpeechStarted
+from schemas.speech import (
+    CallerPcm,
+    SpeechContinued,
+    SpeechEnded,
+    SpeechLikely,
+    SpeechStarted,
+)
 from schemas.transcript import Final, Partial, SessionOpened, SttDegraded, SttRecovered, Word
 from schemas.turn import (
     Acked,
@@ -70,6 +77,7 @@ from schemas.turn import (
     Cancel,
     CancelStuck,
     Duck,
+    Hold,
     Restore,
     RoundRow,
     Steps,
@@ -115,7 +123,9 @@ __all__ = [
     "Flag",
     "Health",
     "Heartbeat",
+    "Held",
     "Hello",
+    "Hold",
     "Interject",
     "JournalDamaged",
     "JournalState",
@@ -150,6 +160,7 @@ __all__ = [
     "Speech",
     "SpeechContinued",
     "SpeechEnded",
+    "SpeechLikely",
     "SpeechMark",
     "SpeechStarted",
     "SpokenWords",

@@ -115,6 +115,12 @@ class Ducked(Event, frozen=True, tag="playback.ducked"):
     gain_db: float
 
 
+class Held(Event, frozen=True, tag="playback.held"):
+    """The voice has paused at sample `at` of the turn (the line's rate) and keeps its place."""
+
+    at: int
+
+
 class Restored(Event, frozen=True, tag="playback.restored"):
     """The voice is back at full level from sample `at` on."""
 

@@ -11,6 +11,19 @@ class CallerPcm(Audio, frozen=True, tag="caller.pcm"):
     channel: int = 0
 
 
+class SpeechLikely(Event, frozen=True, tag="speech.likely"):
+    """A sound that may be speech ends before sample `at` (16 kHz): playback lowers the voice meanwhile.
+
+    `speech.started` follows within about 100 ms, or nothing does. `floor_dbfs`: how loud it was before.
+    """
+
+    at: int
+    channel: int = 0
+    probability: float = 0.0
+    level_dbfs: float = 0.0
+    floor_dbfs: float = 0.0
+
+
 class SpeechStarted(Event, frozen=True, tag="speech.started"):
     """The acoustic onset: speech was detected, beginning at sample `onset` (16 kHz)."""
 
@@ -21,8 +34,9 @@ class SpeechStarted(Event, frozen=True, tag="speech.started"):
 
 
 class SpeechContinued(Event, frozen=True, tag="speech.continued"):
-    """The voice activity track while speech lasts, about every 100 ms; positions and lengths in samples.
+    """The voice activity track while speech lasts; positions and lengths in samples.
 
+    Every 32 ms in the first second, then every 96 ms.
     `voiced` counts voiced samples since `onset`; `silent` how long it has been quiet right now.
     """
 

@@ -34,6 +34,10 @@ class Duck(Report, frozen=True, tag="turn.duck"):
     """turn_manager orders the voice of `turn` attenuated."""
 
 
+class Hold(Report, frozen=True, tag="turn.hold"):
+    """turn_manager orders the voice of `turn` to pause where it is, until `turn.restore` or CANCEL."""
+
+
 class Restore(Report, frozen=True, tag="turn.restore"):
     """turn_manager orders the voice of `turn` back: the onset was not meant."""
 

@@ -16,10 +16,10 @@ import numpy as np
 import soxr
 
 from actors.duplex import FullDuplex
-from actors.evidence import Evidence
+from actors.evidence import Evidence, Judge, Limits
 from actors.gain import Gain
-from actors.segmenter import WINDOW, Ended, Mark, Segmenter, Started, Thresholds, Window
-from bus.settings import AudioIn, Playback, Turns
+from actors.segmenter import WINDOW, Ended, Mark, Rose, Segmenter, Started, Thresholds, Window
+from bus.settings import AudioIn, Playback
 from engines.echo import LocalEcho
 from engines.echo_webrtc import WebrtcEcho
 from engines.energy import level_dbfs
@@ -66,6 +66,10 @@ async def _spoken(seconds: float) -> Samples:
     return np.asarray(np.rint(sound / np.max(np.abs(sound)) * 32767), np.int16)
 
 
+COMMIT_MS = 450
+"""Of voice: sooner than in the fleet, where words are there to decide."""
+
+
 @dataclass
 class Utterance:
     """What audio_in made an utterance of (samples at 16 kHz) and whether it would have interrupted."""
@@ -103,7 +107,7 @@ class Loop:
                 min_level_dbfs=settings.min_level_dbfs,
             )
         )
-        self._duplex = FullDuplex(Turns().commit_ms)
+        self._duplex = FullDuplex(Judge(Limits(hold_ms=COMMIT_MS, voice_ms=COMMIT_MS)))
         self._gain = Gain(RATE, self._playback.ramp_ms)
         self._orders: list[tuple[int, float]] = []
         self._tick = self._heard = self._windows = 0
@@ -146,6 +150,8 @@ class Loop:
 
     def _take(self, mark: Mark) -> None:
         """playback ducks at an onset; the duplex rule judges each later report."""
+        if isinstance(mark, Rose):
+            return
         due = self._tick + LOOP_MS // TICK_MS
         if isinstance(mark, Started):
             self.outcome.utterances.append(Utterance(mark.onset, mark.window.end))
@@ -154,7 +160,9 @@ class Loop:
         utterance, ended = self.outcome.utterances[-1], isinstance(mark, Ended)
         utterance.voiced = mark.voiced
         utterance.end = mark.end if isinstance(mark, Ended) else mark.window.end
-        verdict = self._duplex.judge(Evidence(mark.voiced * 1000 / RATE, ended=ended))
+        verdict = self._duplex.judge(
+            Evidence(mark.voiced * 1000 / RATE, ended_ms=0.0 if ended else None)
+        )
         if verdict == "commit" and utterance.committed is None:
             utterance.committed = self._windows * WINDOW
         if ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from actors.duplex import Duplex, FullDuplex
+from actors.evidence import Judge, Limits
 from actors.turn_rules import Conversation
 from actors.turn_state import MS, Effect, HangUp, Rules, Stop, Tripped
 from schemas import (
@@ -31,7 +32,16 @@ from schemas import (
 CALL = "C1"
 RULES = Rules(system_prompt="be brief", by_words=False)
 COMMIT_MS = 450
-FULL = FullDuplex(COMMIT_MS)
+LIMITS = Limits(
+    hold_ms=COMMIT_MS,
+    word_ms=200,
+    content_ms=200,
+    commit_ms=COMMIT_MS,
+    voice_ms=COMMIT_MS,
+    verdict_ms=0,
+)
+"""Quick to decide: these scenes are about what follows."""
+FULL = FullDuplex(Judge(LIMITS))
 Step = tuple[int, Event | list[Event]]
 
 

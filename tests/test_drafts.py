@@ -201,3 +201,8 @@ def test_who_was_cut_in_on_has_asked_one_question() -> None:
 
 def test_unless_he_takes_it_back() -> None:
     assert cut_in("wait what day is it today")[-1] == "turn 2: wait what day is it today"
+
+
+def test_a_turn_that_was_a_draft_is_no_draft_when_it_is_asked_again() -> None:
+    steps: Steps = [*DONE, (1100, ActorBack(call=CALL, actor="llm"))]
+    assert play(steps, 1200, rules=DRAFTS) == [DRAFT, TURN, "respond 1: how late is it"]

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from actors.segments import problems
 from actors.transcript import read
+from bus.ask import ask
+from bus.control import MANAGER
 from bus.recording import Record
 from bus.wire import prefix, unpack
 from bus.wiretap import Heard
@@ -24,11 +26,14 @@ from ops.cli import app
 from ops.cues import Cue
 from ops.report import Asked, stale_frames, turn_table, verdict
 from schemas import (
+    CallClosed,
     CancelStuck,
+    CloseCall,
     Ducked,
     Event,
     Final,
     PlaybackStarted,
+    Respond,
     SpeechContinued,
     SttDegraded,
     SttRecovered,
@@ -62,11 +67,25 @@ def test_a_call_is_recognised_answered_and_talked_over(running: Fleet) -> None:
     asked = [Asked(STORY[2]), Asked("wait a minute what is twelve times seven", "eighty four")]
     assert verdict(records, asked) == []
     assert past(records, Ducked)
+    assert all(order.draft for order in past(records, Respond)), "asked before the turn was sure"
     assert {path.name for path in placed.folder.iterdir()} >= {
         "caller.wav",
         "agent.wav",
         "trace.msgpack",
     }
+
+
+def test_a_call_that_the_fleet_closes_ends_at_the_line_too(running: Fleet) -> None:
+    """As when a caller was idle for too long; the story would have gone on for a minute."""
+
+    def close(heard: Heard) -> None:
+        if heard.frames[0].startswith(prefix(PlaybackStarted)):
+            call = heard.frames[0].partition(b"\0")[2].decode()
+            ask(running.where, MANAGER, CloseCall(call=call, reason="enough"), 2.0)
+
+    placed, records = running.place([clip(*STORY, Cue("clock", 0.3))], watch=close)
+    assert past(records, CallClosed)[0].reason == "enough"
+    assert placed.seconds < 6
 
 
 def test_two_calls_at_once_do_not_touch_each_other(running: Fleet) -> None:

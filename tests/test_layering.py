@@ -32,7 +32,7 @@ PURE = {
         for name in ("turn_rules", "turn_state", "caller_side", "endpointing", "evidence", "heard")
     ),
     *(f"actors/{name}.py" for name in ("duplex", "segmenter", "agent_side", "idle")),
-    *(f"actors/{name}.py" for name in ("gain", "circuit", "sentences")),
+    *(f"actors/{name}.py" for name in ("gain", "circuit", "sentences", "fundamental")),
     *(f"actors/{name}.py" for name in ("intake", "channel", "segments", "stall", "backoff")),
     *(f"actors/{name}.py" for name in ("degraded", "speakers")),
     *(f"bus/{name}.py" for name in ("fence", "gaps", "segment")),

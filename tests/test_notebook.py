@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from actors.duplex import FullDuplex
+from actors.evidence import Judge
 from actors.notebook import Entry, Notebook
 from actors.turn_rules import Conversation
 from actors.turn_state import Memory, Rules, Say, Stop
@@ -35,7 +36,7 @@ def test_a_disk_that_refuses_does_not_stop_the_calls(tmp_path: Path) -> None:
 
 
 def test_a_recalled_conversation_cuts_what_was_being_answered_and_numbers_on() -> None:
-    talk = Conversation("C1", 5, FullDuplex(450), Rules())
+    talk = Conversation("C1", 5, FullDuplex(Judge()), Rules())
     effects = talk.recall(ENTRY.memory, at_ns=1)
     assert effects[0] == Stop(7, "turn_manager was restarted")
     assert isinstance(effects[1], Say)

@@ -16,12 +16,15 @@ from schemas import (
     Duck,
     Ducked,
     Event,
+    Held,
+    Hold,
     PlaybackFinished,
     PlaybackStarted,
     Restore,
     Restored,
     Speech,
     SpeechEnded,
+    SpeechLikely,
     SpeechStarted,
     TurnStarted,
 )
@@ -39,6 +42,12 @@ HEARS: tuple[type[Event], ...] = (
 def speech(turn: int, ms: int, first: int = 0, rate: int = 16_000, last: bool = False) -> Speech:
     pcm = np.full(ms * rate // 1000, 10_000, np.int16).tobytes()
     return Speech(call=CALL, turn=turn, first=first, rate=rate, pcm=pcm, last=last)
+
+
+def ramp(turn: int, ms: int) -> Speech:
+    """Each sample another: what is skipped or repeated would show."""
+    pcm = (10_000 + np.arange(ms * 16) % 9_000).astype(np.int16).tobytes()
+    return Speech(call=CALL, turn=turn, first=0, rate=16_000, pcm=pcm)
 
 
 def begun(turn: int, end: int = 0) -> TurnStarted:
@@ -236,3 +245,59 @@ async def test_a_notice_is_not_lowered_what_follows_it_is() -> None:
         frames = await pass_time(agent, clock, 7)
         assert [frame.ducked for frame in frames] == [False] * 5 + [True] * 4
         assert (await agent.heard(Ducked)).at == 5 * FRAME
+
+
+async def test_a_held_voice_fades_keeps_its_place_and_goes_on_there() -> None:
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS, Held)
+    actor = PlaybackActor()
+    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock):
+        agent.publish(begun(1), ramp(1, 2000))
+        await agent.heard(AgentPcm, 2)
+        await pass_time(agent, clock, 2)
+        agent.publish(Hold(call=CALL, turn=1))
+        await until(lambda: actor._playing[CALL].held)
+        fading = (await pass_time(agent, clock, 1))[-1]
+        held = await agent.heard(Held)
+        assert held.at == fading.end
+        assert np.frombuffer(fading.pcm, np.int16)[FRAME // 2 :].any() == 0  # after a ramp of 10 ms
+        clock.set(clock.now() + 5000 * MS)
+        agent.publish(Restore(call=CALL, turn=1, reason="not meant"))
+        next_one = await agent.heard(AgentPcm, len(agent.past(AgentPcm)) + 1)
+        assert next_one.first == held.at
+        later = (await pass_time(agent, clock, 3))[-1]
+        assert later.pcm == ramp(1, 2000).pcm[2 * later.first : 2 * later.end]
+        assert np.frombuffer(next_one.pcm, np.int16)[0] < 100  # it swells: no click
+
+
+async def test_a_held_voice_falls_silent_at_cancel_like_any_other() -> None:
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS, Held, roster=("playback",))
+    actor = PlaybackActor()
+    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock):
+        agent.publish(begun(1), speech(1, 2000))
+        await agent.heard(AgentPcm, 2)
+        agent.publish(Hold(call=CALL, turn=1))
+        await until(lambda: actor._playing[CALL].held)
+        await pass_time(agent, clock, 1)
+        await agent.heard(Held)
+        table = await agent.cancel(CALL, 1)
+        assert [row.verdict for row in table.rows if row.actor == "playback"] == ["released"]
+
+
+async def test_a_sound_that_may_be_speech_lowers_the_voice_for_a_moment() -> None:
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS)
+    actor = PlaybackActor(trial_ms=100)
+    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock):
+        agent.publish(begun(1), speech(1, 2000))
+        await agent.heard(AgentPcm, 2)
+        agent.publish(SpeechLikely(call=CALL, at=512))
+        await agent.heard(Ducked)
+        await pass_time(agent, clock, 7)
+        restored = await agent.heard(Restored)
+        assert 80 <= (restored.at - agent.past(Ducked)[0].at) / 16 <= 120
+        agent.publish(SpeechLikely(call=CALL, at=512), SpeechStarted(call=CALL, onset=0))
+        await agent.heard(Ducked, 2)
+        await pass_time(agent, clock, 10)
+        assert len(agent.past(Restored)) == 1

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from actors.evidence import RULES
 from bus.recording import NotATrace, Record, Trace, Writer, decode, read_trace
 from bus.settings import Settings, load
 from bus.wire import lane_of, pack
@@ -43,6 +44,7 @@ from schemas import (
 
 DATA = Path(__file__).parent / "data"
 HALF, FULL = DATA / "half_duplex.msgpack", DATA / "full_duplex.msgpack"
+IDLE = DATA / "idle_call.msgpack"
 CONFIG = Path(__file__).parent.parent / "config" / "fleet.toml"
 MS = 1_000_000
 runner = CliRunner()
@@ -105,7 +107,7 @@ def test_the_recordings_are_what_they_are_said_to_be() -> None:
         assert path.stat().st_size < 300_000
 
 
-@pytest.mark.parametrize("path", [HALF, FULL])
+@pytest.mark.parametrize("path", [HALF, FULL, IDLE])
 def test_a_recorded_call_replays_byte_for_byte(path: Path) -> None:
     outcome = Replaying(path, load()).run()
     [comparison] = outcome.comparisons
@@ -167,7 +169,7 @@ def test_barge_in_on_a_half_duplex_call_would_have_cancelled() -> None:
 
 
 def test_a_changed_rule_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.evidence.WORDS_NEED_MS", 2000)
+    monkeypatch.setattr("actors.evidence.RULES", RULES[-1:])
     outcome = Replaying(FULL, load()).run()
     assert not outcome.identical
     assert any(d.kind == "CANCEL" for d in outcome.comparisons[0].differences)

@@ -5,19 +5,41 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.segmenter import WINDOW, Continued, Ended, Mark, Segmenter, Started, Thresholds, Window
+from actors.segmenter import (
+    DENSE_WINDOWS,
+    WINDOW,
+    Continued,
+    Ended,
+    Rose,
+    Segmenter,
+    Started,
+    Thresholds,
+    Window,
+)
 
 LOUD = -20.0
 
 
 def marks(
     probabilities: list[float], level_dbfs: float = LOUD, hangover_ms: float = 96
-) -> list[Mark]:
+) -> list[Started | Continued | Ended]:
     segmenter = Segmenter(Thresholds(onset_ms=64, hangover_ms=hangover_ms))
     return [
         mark
         for number, probability in enumerate(probabilities, start=1)
         for mark in segmenter.push(Window(number * WINDOW, probability, level_dbfs))
+        if not isinstance(mark, Rose)
+    ]
+
+
+def rises(windows: list[tuple[float, float]]) -> list[int]:
+    """(probability, dBFS) of windows in; at which of them (from 1) something rose comes out."""
+    segmenter = Segmenter(Thresholds(trial_ms=96))
+    return [
+        mark.window.end // WINDOW
+        for number, (probability, level) in enumerate(windows, start=1)
+        for mark in segmenter.push(Window(number * WINDOW, probability, level))
+        if isinstance(mark, Rose)
     ]
 
 
@@ -42,19 +64,37 @@ def test_between_the_thresholds_speech_goes_on_but_does_not_begin() -> None:
     assert not [mark for mark in marks([0.9] * 2 + [0.4] * 20) if isinstance(mark, Ended)]
 
 
-def test_progress_is_told_about_every_tenth_of_a_second() -> None:
-    told = [mark for mark in marks([0.9] * 2 + [0.9] * 9) if isinstance(mark, Continued)]
-    assert [mark.window.end for mark in told] == [5 * WINDOW, 8 * WINDOW, 11 * WINDOW]
-    assert [mark.voiced for mark in told] == [5 * WINDOW, 8 * WINDOW, 11 * WINDOW]
-    assert [mark.silent for mark in told] == [0, 0, 0]
+def test_progress_is_told_each_window_for_a_second_then_every_tenth_of_one() -> None:
+    told = [mark for mark in marks([0.9] * 2 + [0.9] * 45) if isinstance(mark, Continued)]
+    ends = [mark.window.end // WINDOW for mark in told]
+    assert ends[: DENSE_WINDOWS - 1] == list(range(3, DENSE_WINDOWS + 2))
+    assert ends[DENSE_WINDOWS - 1 :] == [35, 38, 41, 44, 47]
+    assert all(mark.voiced == mark.window.end and mark.silent == 0 for mark in told)
+
+
+def test_a_sudden_sound_is_told_by_its_first_window() -> None:
+    quiet, loud = (0.0, -60.0), (0.1, -40.0)
+    assert rises([quiet, quiet, loud]) == [3]
+    assert rises([quiet, quiet, (0.0, -40.0)]) == []  # nothing of a voice in it
+    assert rises([quiet, quiet, (0.1, -50.0)]) == []  # 10 dB: not enough
+    assert rises([quiet, quiet, (0.6, -54.0)]) == [3]  # a soft voice
+    assert rises([quiet, quiet, (0.9, -58.0)]) == []  # softer than anybody is meant to speak
+
+
+def test_what_was_no_speech_is_the_floor_from_then_on() -> None:
+    quiet, hum = (0.0, -60.0), (0.1, -40.0)
+    assert rises([quiet, *[hum] * 40]) == [2]
+    assert rises([quiet, *[hum] * 5, (0.1, -25.0)]) == [2, 7]
+    assert rises([quiet, *[hum] * 5, *[quiet] * 2, hum]) == [2, 9]
 
 
 def test_a_lull_is_told_at_once_each_time() -> None:
     """96 ms of quiet, off the beat of the reports."""
     quiet = [0.9] * 3 + [0.0] * 4 + [0.9] + [0.0] * 3
-    told = [mark for mark in marks(quiet, hangover_ms=250) if isinstance(mark, Continued)]
-    lulls = [mark.window.end for mark in told if mark.silent == 3 * WINDOW]
-    assert lulls == [6 * WINDOW, 11 * WINDOW]
+    spoken = [0.9] * (2 + DENSE_WINDOWS)
+    told = [mark for mark in marks(spoken + quiet, hangover_ms=250) if isinstance(mark, Continued)]
+    lulls = [mark.window.end // WINDOW for mark in told if mark.silent == 3 * WINDOW]
+    assert lulls == [len(spoken) + 6, len(spoken) + 11]
 
 
 @given(st.lists(st.sampled_from([0.0, 0.4, 0.9]), max_size=80))

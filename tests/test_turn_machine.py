@@ -47,6 +47,8 @@ class Floor(RuleBasedStateMachine):
         self.open_turn = 0
         self.last_turn = 100
         self.stopped: set[int] = set()
+        self.finished: set[int] = set()
+        self.closing = False
         self.ended: Counter[int] = Counter()
         self.texts: dict[int, str] = {}
         self.outcomes: dict[int, str] = {}
@@ -115,6 +117,8 @@ class Floor(RuleBasedStateMachine):
             [finished(turn)],
             [LlmFinished(call=CALL, turn=turn, sentences=0, tokens=0, error="down")],
         ]
+        if kind == 3:
+            self.finished.add(turn)
         self.tell(*events[kind])
 
     @rule()
@@ -166,6 +170,8 @@ class Floor(RuleBasedStateMachine):
                 assert turn not in self.stopped
             case TurnEnded(turn=turn, outcome=outcome):
                 assert turn == self.open_turn
+                over = turn in self.stopped or turn in self.finished or self.closing
+                assert over, "a turn that is still spoken is not forgotten"
                 self.open_turn = 0
                 self.ended[turn] += 1
                 self.outcomes[turn] = outcome
@@ -207,6 +213,7 @@ class Floor(RuleBasedStateMachine):
         self.now_ms += 1000
         self.tell()
         assert self.texts[max(self.texts)].endswith("the last question")
+        self.closing = True
         self.tell(CallClosed(call=CALL, reason="hangup"))
         assert self.ended == Counter(self.texts.keys())
         assert not self.drafted

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from actors.turn_manager import TurnManager
+from actors.turn_manager import STEPS_AT_ONCE, TurnManager
 from bus.ask import ask
 from bus.clock import Clock, ReplayClock
 from bus.control import MANAGER
 from bus.link import Link
 from bus.rounds import Budget
 from bus.runtime import Runtime
-from bus.settings import Fleet, Settings, Turns
+from bus.settings import Fleet, Phrases, Settings, Turns, Watch
 from bus.stamps import Stamper
 from schemas import (
     CallClosed,
@@ -37,7 +37,7 @@ from schemas import (
 )
 from soak.artificial import Chatty
 from tests.rig import Context, Rig, until
-from tests.talk import CALL, ends, fin, goes, on, played, says
+from tests.talk import CALL, ends, fin, goes, on, part, played, says
 
 HEARS: tuple[type[Event], ...] = (
     *(CallOpened, CallClosed, TurnStarted, TurnEnded, TurnCancelled),
@@ -67,13 +67,23 @@ class Room(Rig):
 
 @asynccontextmanager
 async def managed(
-    turns: Turns, roster: tuple[str, ...] = (MANAGER, "llm"), clock: Clock | None = None
+    turns: Turns,
+    roster: tuple[str, ...] = (MANAGER, "llm"),
+    clock: Clock | None = None,
+    watch: Watch = Watch(),  # noqa: B008 - frozen
+    phrases: Phrases = Phrases(),  # noqa: B008 - frozen
 ) -> AsyncIterator[tuple[Room, TurnManager]]:
     """turn_manager and a model that talks without end; with a clock of ours, no alarm rings."""
     context: Context = Context()
     room = Room(context, roster)
     await room.open(*HEARS)
-    settings = Settings(home=Path("/nonexistent"), fleet=Fleet(roster=roster), turns=turns)
+    settings = Settings(
+        home=Path("/nonexistent"),
+        fleet=Fleet(roster=roster),
+        turns=turns,
+        watch=watch,
+        phrases=phrases,
+    )
     manager = TurnManager(context, room.where, settings, ticks=clock is None)
     try:
         async with (
@@ -153,7 +163,7 @@ async def test_a_conversation_with_an_interruption() -> None:
         await room.heard(Sentence, turn=first.turn)  # llm is at work on it
         room.publish(*says(first.turn, "it is ten past two"))
         room.publish(played(first.turn, 260))
-        room.publish(on(2000), goes(2000, 500))
+        room.publish(on(2000), goes(2000, 1500))
         table = await room.heard(TurnCancelled)
         assert (table.turn, table.reason) == (first.turn, "barge-in: voice")
         assert {row.actor: row.verdict for row in table.rows} == dict.fromkeys(
@@ -163,7 +173,7 @@ async def test_a_conversation_with_an_interruption() -> None:
         room.publish(played(first.turn, 260, ended=True))
         ended = await room.heard(TurnEnded)
         assert (ended.outcome, ended.heard) == ("interrupted", "it is ten")
-        room.publish(ends(2000, 500), fin(2000, "and in tokyo"))
+        room.publish(ends(2000, 1500), fin(2000, "and in tokyo"))
         second = await room.heard(TurnStarted, 2)
         assert (second.turn, second.text) == (first.turn + 1, "and in tokyo")
         said = [message.content for message in (await room.heard(Respond, 2)).messages[1:]]
@@ -209,6 +219,38 @@ async def test_an_alarm_rings_when_the_final_words_never_come() -> None:
 async def test_a_greeting_is_said_first() -> None:
     async with called(Turns(greeting="Good morning.")) as (room, _):
         assert (await room.heard(Respond)).say == "Good morning."
+
+
+async def test_a_notice_comes_before_the_greeting_between_its_marks() -> None:
+    async with called(Turns(greeting="Good morning.", notice="We listen.")) as (room, _):
+        assert (await room.heard(Respond)).say == "<notice>We listen.</notice> Good morning."
+
+
+async def test_an_idle_call_is_closed_one_without_a_person_is_not() -> None:
+    """Calls are opened in this order, so the recording's would have been closed first."""
+    watch, phrases = Watch(idle_s=0.05, idle_prompts=0), Phrases(goodbye="")
+    async with managed(Turns(), watch=watch, phrases=phrases) as (room, manager):
+        await until(lambda: not manager.not_ready())
+        await room.ask(OpenCall(call="recording", line="test", attended=False))
+        await room.ask(OpenCall(call="person", line="test"))
+        closed = await room.heard(CallClosed)
+        assert (closed.call, closed.reason) == ("person", "the caller was idle")
+        await until(lambda: manager.gauges()["active_calls"] == 1)
+
+
+async def test_what_a_watchdog_ended_is_counted() -> None:
+    """An ear that died in mid-word."""
+    clock = ReplayClock(MS)
+    async with called(clock=clock) as (room, manager):
+        room.publish(on(0), *[part(0, "") for _ in range(STEPS_AT_ONCE)])
+        await room.heard(Steps)  # they have been taken
+        clock.set(clock.now() + 3000 * MS)
+        room.publish(LinePlayed(call=CALL, turn=1, samples=1, rate=8000))
+        await until(lambda: manager.gauges()["watchdog_no_end"] == 1)
+        assert {name: n for name, n in manager.gauges().items() if n} == {
+            "active_calls": 1,
+            "watchdog_no_end": 1,
+        }
 
 
 async def test_a_lost_line_and_a_goodbye_close_the_call() -> None:

@@ -273,3 +273,37 @@ def test_half_duplex_hears_nobody_in_a_notice_either() -> None:
     talk.tell(410, played(1, 400))
     talk.tell(800, ends(50, 700), fin(50, "stop"), finished(1), played(1, 700, ended=True))
     assert talk.told[2:] == [f"completed 1: {NOTICE} how are you"]
+
+
+def test_a_question_that_comes_first_is_answered_instead_of_an_apology() -> None:
+    """The voice is restarted just when the caller, who spoke over it, is done."""
+    talk = Talk(rules=WATCHED)
+    talk.play([*QUESTION, (900, says(1, "ten past two")), (1000, played(1, 100))])
+    talk.tell(1010, on(1010))
+    talk.tell(1400, ends(1010, 140))
+    talk.tell(1450, ActorBack(call=CALL, actor="tts"))
+    talk.tell(1740, fin(1010, "and in tokyo"))
+    talk.tell(1800)
+    assert talk.told[2:] == [
+        "restore 1",
+        "stop 1",
+        "failed 1: ten",
+        "turn 2: and in tokyo",
+        "respond 2: how late is it | ten | and in tokyo",
+    ]
+
+
+def test_a_noise_over_the_answer_trips_nothing_until_the_answer_has_ended() -> None:
+    """Judged by the duplex rules; its 5 s without a word count from the end of the answer."""
+    talk = Talk(rules=WATCHED)
+    talk.play([*QUESTION, (900, says(1, "ten past two"))])
+    talk.tell(1000, on(1000), part(1000, "mm hm"))
+    for at in range(1100, 12_000, 100):
+        talk.tell(at, goes(1000, 100), part(1000, ""), played(1, at - 900))
+    assert talk.told == ASKED
+    talk.tell(12_000, finished(1), played(1, 12_000, ended=True))
+    for at in range(12_100, 17_000, 100):
+        talk.tell(at, goes(1000, 100))
+    assert talk.told[2:] == ["completed 1: ten past two"]
+    talk.tell(17_000, goes(1000, 100))
+    assert talk.told[3:] == ["tripped no_words", "turn 2: ", "respond 2: pardon"]
