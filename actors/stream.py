@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,8 @@ log = structlog.get_logger()
 RATE = 16_000
 REPLAY_TRIES = 8
 """Seconds, about, that audio_in may be away before sound it alone has is given up."""
-LAST_WORDS_S = 3.0
+LAST_WORDS_S = 30.0
+LOOK_S = 0.25
 """How long a hang-up waits for words still owed by a live session, before the batch engine gets them."""
 
 
@@ -540,11 +541,7 @@ class Stream:
             self._settled.clear()
             self._closing = True
         if self.pinned is not None and self.channel.owed:
-            try:
-                async with asyncio.timeout(LAST_WORDS_S):
-                    await self._settled.wait()
-            except TimeoutError:
-                self._degrade("no last words in time")
+            await self._last_of(self.pinned)
         if self.degraded is not None:
             await self._flush(now=True)
         if self.pinned is not None:
@@ -552,6 +549,19 @@ class Stream:
             await self._close(pinned)
         await asyncio.gather(*self._last_words)
         await self._settle()
+
+    async def _last_of(self, pinned: Pinned) -> None:
+        """The last words of a recogniser, which may be slow but must get on."""
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                while not self._settled.is_set():
+                    pinned.check(self._emit.clock.now(), nothing_owed=False)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._settled.wait(), LOOK_S)
+        except EngineError as error:
+            self._degrade(str(error))
+        except TimeoutError:
+            self._degrade("no last words in time")
 
     async def _settle(self) -> None:
         if self.degraded is not None and self.channel.owed:

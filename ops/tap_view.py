@@ -22,6 +22,7 @@ from schemas import (
     Ducked,
     Event,
     Final,
+    Held,
     Interject,
     LlmStarted,
     Partial,
@@ -74,6 +75,8 @@ def words(event: Event) -> tuple[str, str] | None:
             return "green", f"agent has spoken {event.samples / event.rate:.1f} s"
         case Ducked():
             return "yellow", f"ducked by {-event.gain_db:.0f} dB"
+        case Held():
+            return "yellow", "held: silent, keeps its place"
         case Restored():
             return "yellow", "back to full level"
     return _of_a_cancel(event)
