@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+BASE_MS, WORD_MS, MOST_WORDS = 450, 350, 4
+"""One backchannel lasts up to 800 ms of voice, two 1150: what lasts longer was misheard."""
 Verdict = Literal["wait", "hold", "commit", "restore"]
 
 
@@ -38,7 +40,8 @@ ENGLISH = Lexicon(
         "stop, wait, hold on, hang on, excuse me, no no, no wait, enough, cancel, be quiet"
     ),
     turning=_phrases(
-        "no, what, who, why, where, when, how, help, pardon, sorry, listen, next, again"
+        "no, what, who, why, where, when, how, help, pardon, sorry, listen, next, again, never mind,"
+        "goodbye, good bye, bye, thank you, thanks, quiet, repeat, skip, louder, slower, can you, tell me"
     ),
     backchannels=_phrases(
         "mm, hm, mhm, mmhm, hmm, mm hm, uh, huh, uh huh, uhhuh, ah, oh, ooh, aha, um, hum, yeah, yes, yep,"
@@ -60,11 +63,11 @@ class Limits:
 
     hold_ms: float = 200
     word_ms: float = 400
-    content_ms: float = 550
+    content_ms: float = 650
     commit_ms: float = 900
     voice_ms: float = 1500
     verdict_ms: float = 500
-    soft_db: float = 15
+    soft_db: float = 20
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Evidence:
 class Heard:
     """The words of an utterance, weighed; `rest` counts those that are no backchannels."""
 
-    any: bool = False
+    words: int = 0
     stop: bool = False
     turning: bool = False
     content: int = 0
@@ -128,8 +131,13 @@ RULES: tuple[Rule, ...] = (
         "commit",
     ),
     Rule(
-        "a very long voice, whatever is understood",
-        lambda e, h, t: e.voiced_ms >= (t.voice_ms if not h.any else 2 * t.commit_ms),
+        "a very long voice of which nothing is understood",
+        lambda e, h, t: h.words == 0 and e.voiced_ms >= t.voice_ms,
+        "commit",
+    ),
+    Rule(
+        "more voice than so few backchannels take",
+        lambda e, h, t: h.words > 0 and e.voiced_ms >= BASE_MS + WORD_MS * min(h.words, MOST_WORDS),
         "commit",
     ),
     Rule("too short for words", lambda e, h, t: _over(e) and e.voiced_ms < t.hold_ms, "restore"),
@@ -175,7 +183,7 @@ def weigh(words: str, agent: str = "", lexicon: Lexicon = ENGLISH) -> Heard:
         return Heard()
     rest = _without(said, lexicon.backchannels)
     return Heard(
-        any=True,
+        words=len(said),
         stop=_holds(rest, lexicon.stop),
         turning=_holds(rest, lexicon.turning),
         content=sum(word not in lexicon.hollow for word in rest),

@@ -140,11 +140,11 @@ class Turns(Section, frozen=True):
     endpoint_dictation_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1000
     hold_ms: Annotated[int, Meta(ge=32, le=5000)] = 200
     word_ms: Annotated[int, Meta(ge=32, le=5000)] = 400
-    content_ms: Annotated[int, Meta(ge=32, le=5000)] = 550
+    content_ms: Annotated[int, Meta(ge=32, le=5000)] = 650
     commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 900
     voice_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1500
     verdict_ms: Annotated[int, Meta(ge=0, le=5000)] = 500
-    soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 15.0
+    soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 20.0
     final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
     answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from actors.duplex import FullDuplex, HalfDuplex
 from actors.evidence import (
+    BASE_MS,
     ENGLISH,
+    MOST_WORDS,
+    WORD_MS,
     Evidence,
     Judge,
     Limits,
@@ -51,14 +54,17 @@ EVIDENCE = st.builds(
         (Evidence(250, "what", final=True, ended_ms=0), "commit"),
         (Evidence(500, "the vote"), "hold"),
         (Evidence(286, "the vote", final=True, ended_ms=0), "restore"),
-        (Evidence(550, "flip the"), "commit"),
+        (Evidence(650, "flip the"), "commit"),
         (Evidence(451, "and then", final=True, ended_ms=10), "restore"),
         (Evidence(900, "and then"), "commit"),
+        (Evidence(790, "hm"), "hold"),
+        (Evidence(832, "hm", final=True, ended_ms=0), "commit"),
         (Evidence(1000, "mm-hm"), "hold"),
         (Evidence(1000, "yeah okay", final=True, ended_ms=0), "restore"),
+        (Evidence(432, "goodbye", final=True, ended_ms=0), "commit"),
         (Evidence(780, "that's true", final=True, ended_ms=0), "restore"),
-        (Evidence(600, "okay but the bicycle"), "commit"),
-        (Evidence(1800, "yeah okay right"), "commit"),
+        (Evidence(660, "okay but the bicycle"), "commit"),
+        (Evidence(1500, "yeah okay right"), "commit"),
         (Evidence(1233), "hold"),
         (Evidence(1500), "commit"),
         (Evidence(180, ended_ms=0), "restore"),
@@ -72,21 +78,21 @@ def test_verdicts(evidence: Evidence, verdict: Verdict) -> None:
 
 def test_what_the_agent_says_itself_is_no_interruption() -> None:
     agent = "Once upon a time there was a bicycle."
-    assert judge(Evidence(700, "there was a bicycle", agent=agent)) == "hold"
-    assert judge(Evidence(700, "there was one bicycle", agent=agent)) == "commit"
-    assert judge(Evidence(700, "bicycle", agent=agent)) == "commit"
+    assert judge(Evidence(720, "there was a bicycle", agent=agent)) == "hold"
+    assert judge(Evidence(720, "there was one bicycle", agent=agent)) == "commit"
+    assert judge(Evidence(720, "bicycle", agent=agent)) == "commit"
 
 
 def test_a_word_told_once_may_be_another_the_next_time() -> None:
-    assert judge(Evidence(560, "overall", stable="")) == "hold"
-    assert judge(Evidence(560, "overall we", stable="overall")) == "commit"
+    assert judge(Evidence(660, "overall", stable="")) == "hold"
+    assert judge(Evidence(660, "overall we", stable="overall")) == "commit"
     assert judge(Evidence(100, "stop", stable="")) == "commit"
 
 
 def test_a_voice_far_softer_than_the_caller_s_is_not_his() -> None:
-    assert judge(Evidence(2000, "suddenly the bicycle", level_db=-16)) == "restore"
-    assert judge(Evidence(2000, "suddenly the bicycle", level_db=-14)) == "commit"
-    assert judge(Evidence(300, "stop", level_db=-16)) == "commit"
+    assert judge(Evidence(2000, "suddenly the bicycle", level_db=-21)) == "restore"
+    assert judge(Evidence(2000, "suddenly the bicycle", level_db=-19)) == "commit"
+    assert judge(Evidence(300, "stop", level_db=-21)) == "commit"
 
 
 def test_a_stop_word_is_a_whole_word() -> None:
@@ -100,7 +106,7 @@ def test_phrases_are_backchannels_as_a_whole() -> None:
     assert weigh("of course the bicycle").content == 1
 
 
-@given(st.lists(st.sampled_from(sorted(ENGLISH.backchannels)), max_size=4), st.floats(0, 1490))
+@given(st.lists(st.sampled_from(sorted(ENGLISH.backchannels)), max_size=4), st.floats(0, 790))
 def test_backchannels_never_take_the_floor(words: list[str], voiced_ms: float) -> None:
     text = " ".join(words)
     assert is_backchannel(text.upper())
@@ -119,7 +125,7 @@ def test_more_of_the_same_voice_stays_committed(evidence: Evidence) -> None:
 def test_nothing_stays_lowered_for_ever(evidence: Evidence) -> None:
     """Over for `verdict_ms`, or lasting for ever: then it is decided."""
     over = replace(evidence, ended_ms=Limits().verdict_ms)
-    endless = Evidence(2 * Limits().commit_ms, evidence.words)
+    endless = Evidence(BASE_MS + WORD_MS * MOST_WORDS, evidence.words)
     assert judge(over) in ("commit", "restore")
     assert judge(endless) == "commit"
 
