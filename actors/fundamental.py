@@ -4,11 +4,13 @@ A telephone passes 300 to 3400 Hz, and silero VAD misses 22 of 160 things said o
 notices after 280 ms instead of 90. The pitch is still there as the rhythm of what is left: the rectified
 sound, its mean over 3 ms less that over 12 ms, is a band around 80 to 280 Hz. With it two were missed
 and the median was 133 ms. Of 80 things in full band none is missed with or without it, 100 instead of
-92 ms late; of 100 noises 38 instead of 35 are taken for speech. It takes 29 µs per 20 ms.
+92 ms late; of 100 noises 38 instead of 35 are taken for speech. It takes 11 µs per 20 ms.
 Recognisers get the sound as it is.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +18,11 @@ import numpy.typing as npt
 BLOCK = 16
 """Samples of 16 kHz in one step of the envelope: 1 ms."""
 SHORT, LONG = 3, 12
+PAST = LONG + 1
 SHARE = 1.0
-Envelope = npt.NDArray[np.float64]
+AT_ONCE = 64
+"""Blocks that are computed as one product."""
+Matrix = npt.NDArray[np.float32]
 
 
 class Fundamental:
@@ -25,27 +30,39 @@ class Fundamental:
 
     def __init__(self) -> None:
         self._rest = b""
-        self._past: Envelope = np.zeros(LONG)
-        self._last = 0.0
+        self._past: Matrix = np.zeros(PAST, np.float32)
 
     def push(self, pcm: bytes) -> bytes:
         """Mono int16 PCM, 16 kHz, of any length."""
         pcm = self._rest + pcm
         whole = len(pcm) // (2 * BLOCK) * 2 * BLOCK
         self._rest = pcm[whole:]
-        if not whole:
-            return b""
-        sound = np.frombuffer(pcm[:whole], np.int16)
-        out = sound + SHARE * self._pitch(np.abs(sound.reshape(-1, BLOCK)).mean(axis=1))
-        return np.asarray(np.clip(np.rint(out), -32768, 32767), np.int16).tobytes()
+        step = 2 * BLOCK * AT_ONCE
+        return b"".join(self._some(pcm[at : min(at + step, whole)]) for at in range(0, whole, step))
 
-    def _pitch(self, envelope: Envelope) -> Envelope:
-        """The band of the envelope, one value a sample."""
-        sums = np.concatenate([[0.0], np.cumsum(np.concatenate([self._past, envelope]))])
-        ends = np.arange(LONG, LONG + len(envelope)) + 1
-        band = (sums[ends] - sums[ends - SHORT]) / SHORT - (sums[ends] - sums[ends - LONG]) / LONG
-        self._past = np.concatenate([self._past, envelope])[-LONG:]
-        knots = np.concatenate([[self._last], band])
-        self._last = float(band[-1])
-        at = np.arange(1, len(envelope) * BLOCK + 1) / BLOCK
-        return np.asarray(np.interp(at, np.arange(len(knots)), knots))
+    def _some(self, pcm: bytes) -> bytes:
+        sound = np.frombuffer(pcm, np.int16).astype(np.float32)
+        envelope = np.abs(sound).reshape(-1, BLOCK) @ MEAN
+        known = np.concatenate([self._past, envelope])
+        self._past = known[-PAST:]
+        sound += _ways(len(envelope)) @ known
+        return np.clip(sound, -32768, 32767, out=sound).astype(np.int16).tobytes()
+
+
+MEAN: Matrix = np.full(BLOCK, 1 / BLOCK, np.float32)
+
+
+@lru_cache(maxsize=AT_ONCE)
+def _ways(blocks: int) -> Matrix:
+    """From the envelope (PAST values before it first) to the band, one value a sample.
+
+    Each block's band is what was said above; between two blocks it is interpolated.
+    """
+    band = np.zeros((blocks + 1, PAST + blocks), np.float32)
+    for block in range(blocks + 1):
+        end = PAST + block
+        band[block, end - SHORT : end] += SHARE / SHORT
+        band[block, end - LONG : end] -= SHARE / LONG
+    share = np.tile(np.arange(1, BLOCK + 1, dtype=np.float32) / BLOCK, blocks)[:, None]
+    before = np.repeat(np.arange(blocks), BLOCK)
+    return np.asarray(band[before] * (1 - share) + band[before + 1] * share)

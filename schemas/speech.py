@@ -36,7 +36,7 @@ class SpeechStarted(Event, frozen=True, tag="speech.started"):
 class SpeechContinued(Event, frozen=True, tag="speech.continued"):
     """The voice activity track while speech lasts; positions and lengths in samples.
 
-    Every 32 ms in the first second, then every 96 ms.
+    Every 32 ms in the first quarter of a second, then every 96 ms.
     `voiced` counts voiced samples since `onset`; `silent` how long it has been quiet right now.
     """
 

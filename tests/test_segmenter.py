@@ -64,11 +64,11 @@ def test_between_the_thresholds_speech_goes_on_but_does_not_begin() -> None:
     assert not [mark for mark in marks([0.9] * 2 + [0.4] * 20) if isinstance(mark, Ended)]
 
 
-def test_progress_is_told_each_window_for_a_second_then_every_tenth_of_one() -> None:
-    told = [mark for mark in marks([0.9] * 2 + [0.9] * 45) if isinstance(mark, Continued)]
+def test_progress_is_told_each_window_at_first_then_every_tenth_of_a_second() -> None:
+    told = [mark for mark in marks([0.9] * 22) if isinstance(mark, Continued)]
     ends = [mark.window.end // WINDOW for mark in told]
     assert ends[: DENSE_WINDOWS - 1] == list(range(3, DENSE_WINDOWS + 2))
-    assert ends[DENSE_WINDOWS - 1 :] == [35, 38, 41, 44, 47]
+    assert ends[DENSE_WINDOWS - 1 :] == [11, 14, 17, 20]
     assert all(mark.voiced == mark.window.end and mark.silent == 0 for mark in told)
 
 
