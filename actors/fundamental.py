@@ -46,7 +46,9 @@ class Fundamental:
         known = np.concatenate([self._past, envelope])
         self._past = known[-PAST:]
         sound += _ways(len(envelope)) @ known
-        return np.clip(sound, -32768, 32767, out=sound).astype(np.int16).tobytes()
+        np.minimum(sound, 32767, out=sound)  # np.clip takes three times as long
+        np.maximum(sound, -32768, out=sound)
+        return sound.astype(np.int16).tobytes()
 
 
 MEAN: Matrix = np.full(BLOCK, 1 / BLOCK, np.float32)
