@@ -143,6 +143,16 @@ RULES: tuple[Rule, ...] = (
     Rule("too short for words", lambda e, h, t: _over(e) and e.voiced_ms < t.hold_ms, "restore"),
     Rule("over, and its words are known", lambda e, h, t: _over(e) and e.final, "restore"),
     Rule(
+        "over, its words do not come, and it was more than most backchannels",
+        lambda e, h, t: (
+            e.ended_ms is not None
+            and e.ended_ms >= t.verdict_ms
+            and not e.final
+            and e.voiced_ms >= t.content_ms
+        ),
+        "commit",
+    ),
+    Rule(
         "over, and its words do not come",
         lambda e, h, t: e.ended_ms is not None and e.ended_ms >= t.verdict_ms,
         "restore",

@@ -70,6 +70,9 @@ EVIDENCE = st.builds(
         (Evidence(180, ended_ms=0), "restore"),
         (Evidence(400, ended_ms=100), "hold"),
         (Evidence(400, ended_ms=500), "restore"),
+        (Evidence(700, ended_ms=499), "hold"),
+        (Evidence(700, ended_ms=500), "commit"),
+        (Evidence(700, final=True, ended_ms=500), "restore"),
     ],
 )
 def test_verdicts(evidence: Evidence, verdict: Verdict) -> None:
