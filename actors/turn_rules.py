@@ -327,6 +327,8 @@ class Conversation:
         turn = self._agent.on_playback_started(event, at_ns)
         if turn and any(u.over_agent and not u.ended for u in self._caller.live):
             self._out.publish(Duck(call=self.call, turn=turn.number))
+        if turn and any(u.over_agent and u.held and not u.restored for u in self._caller.live):
+            self._out.publish(Hold(call=self.call, turn=turn.number))  # ordered before it sounded
 
     def _on_line_played(self, event: LinePlayed, at_ns: int) -> None:
         noticed = self._agent.protected

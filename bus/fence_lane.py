@@ -76,13 +76,19 @@ class FenceLane(threading.Thread):
         hurry()
         try:
             while (frames := wait(self._heard))[0] != END:
-                if (cancel := unpack_cancel(frames)) is not None:
-                    self._obey(cancel)
-                else:
-                    self._look_at(frames)
+                try:
+                    self._take(frames)
+                except Exception:  # one CANCEL that fails must not end the lane; logged whole
+                    log.exception("CANCEL not obeyed", actor=self._actor)
         finally:
             self._heard.close()
             self._back.close()
+
+    def _take(self, frames: list[bytes]) -> None:
+        if (cancel := unpack_cancel(frames)) is not None:
+            self._obey(cancel)
+        else:
+            self._look_at(frames)
 
     def _look_at(self, frames: list[bytes]) -> None:
         try:

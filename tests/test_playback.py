@@ -301,3 +301,19 @@ async def test_a_sound_that_may_be_speech_lowers_the_voice_for_a_moment() -> Non
         await agent.heard(Ducked, 2)
         await pass_time(agent, clock, 10)
         assert len(agent.past(Restored)) == 1
+
+
+async def test_a_fence_that_fails_once_does_not_end_the_lane() -> None:
+    room = rig(*HEARS, roster=("playback",))
+    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor()) as playback:
+        whole = playback.desk.raise_fence
+
+        def broken(call: str, turn: int) -> bool:
+            playback.desk.raise_fence = whole  # type: ignore[method-assign] # it fails this once
+            raise OSError("no such fence")
+
+        playback.desk.raise_fence = broken  # type: ignore[method-assign] # a failure to order
+        for turn in (1, 2):  # the first is obeyed at the door
+            table = await agent.cancel(CALL, turn)
+            assert [row.verdict for row in table.rows] == ["released"]
+        assert playback.control.lane.is_alive()

@@ -7,9 +7,21 @@ from dataclasses import replace
 import pytest
 
 from actors.agent_side import INTERRUPTED
-from actors.duplex import Duplex, HalfDuplex
-from actors.turn_state import Rules
-from schemas import ActorBack, CallClosed, CancelCall, LlmFinished
+from actors.duplex import Duplex, FullDuplex, HalfDuplex
+from actors.evidence import Judge
+from actors.turn_rules import Conversation
+from actors.turn_state import MS, Rules, Say
+from schemas import (
+    ActorBack,
+    CallClosed,
+    CancelCall,
+    Duck,
+    Event,
+    Hold,
+    LlmFinished,
+    PlaybackStarted,
+    TurnTick,
+)
 from tests.talk import (
     CALL,
     FULL,
@@ -275,3 +287,18 @@ def test_the_model_is_shown_the_prompt_and_the_last_of_the_history() -> None:
         talk.tell(start + 2200, line_played(number, 500, ended=True))
     contents = [message.content for message in talk.rules.messages]
     assert contents == [RULES.system_prompt, "question 3", "answer 3"]
+
+
+def test_an_answer_that_begins_to_sound_under_a_long_voice_is_held_at_once() -> None:
+    talk = Conversation(CALL, 0, FullDuplex(Judge()), RULES)
+    steps: list[tuple[int, Event]] = [
+        *((0, on(0)), (1000, ends(0, 1000)), (1010, fin(0, "how late is it"))),
+        (2000, TurnTick(call=CALL)),
+        *((3000, on(3000)), (3300, goes(3000, 300))),
+        (3400, PlaybackStarted(call=CALL, turn=1)),
+    ]
+    said = [
+        [e.event for e in talk.step(event, at * MS) if isinstance(e, Say)] for at, event in steps
+    ]
+    assert [type(event) for event in said[5]] == [Hold]
+    assert [type(event) for event in said[6]] == [Duck, Hold]
