@@ -136,8 +136,9 @@ class TurnManager:
             answer_wait_ms=turns.answer_wait_ms,
             system_prompt=turns.system_prompt,
             drafts=turns.drafts,
+            resumptions=turns.resumptions,
             patience=_patience(settings.watch),
-            phrases=Phrases(**msgspec.structs.asdict(settings.phrases)),
+            phrases=_phrases(settings),
         )
 
     def attach(self, runtime: Runtime) -> None:
@@ -414,3 +415,9 @@ def _patience(watch: Watch) -> Patience:
         idle_prompts=watch.idle_prompts,
         hang_up=watch.hang_up,
     )
+
+
+def _phrases(settings: Settings) -> Phrases:
+    """Those that turn_manager has said."""
+    told = msgspec.structs.asdict(settings.phrases)
+    return Phrases(**{name: told[name] for name in Phrases.__dataclass_fields__})
