@@ -343,7 +343,7 @@ class AgentSide:
             order = Respond(call=self.call, turn=number, messages=())
             self.turn = AgentTurn(number, memory.asked, 0, 0, order)
             self._fail(self.turn, why)
-            self.end(can_speak=False)
+            self.end(can_speak=bool(memory.asked))
         elif memory.drafting:
             self._out.add(Stop(memory.last_turn, "draft: turn_manager was restarted"))
 

@@ -21,20 +21,27 @@ from bus.control import MANAGER
 from bus.recording import Record
 from bus.wire import prefix, unpack
 from bus.wiretap import Heard
+from engines.responder.stories import STORIES
 from ops import wav
 from ops.cli import app
 from ops.cues import Cue
 from ops.report import Asked, stale_frames, turn_table, verdict
 from schemas import (
+    ActorBack,
     CallClosed,
     CancelStuck,
     CloseCall,
     Ducked,
     Event,
     Final,
+    GoOn,
+    LinePlayed,
     PlaybackStarted,
     Respond,
+    Resume,
+    Sentence,
     SpeechContinued,
+    SpokenWords,
     SttDegraded,
     SttRecovered,
     TurnCancelled,
@@ -129,23 +136,41 @@ def test_a_wedged_model_is_replaced_while_the_call_goes_on(running: Fleet) -> No
     running.wait_ready(llm=pid)
 
 
-def test_a_call_survives_the_death_of_turn_manager(running: Fleet) -> None:
-    """Killed in mid-answer: the voice is cut, never resumed; the next question is answered."""
-    pid = running.pid("turn_manager")
-    killed = threading.Event()
+class WhilePlayed:
+    """Kills a victim after the other, each once the line has played so many samples of its turn."""
 
-    def kill(heard: Heard) -> None:
-        if heard.frames[0].startswith(prefix(PlaybackStarted)) and not killed.is_set():
-            os.kill(pid, signal.SIGKILL)
-            killed.set()
+    def __init__(self, **pids_at: tuple[int, int]) -> None:
+        self._due = list(pids_at.values())
 
-    clips = [clip(*STORY, Cue("clock", 0.3)), clip(*PLUS, Cue("clock", 6.0))]
-    _, records = running.place(clips, watch=kill)
-    first, last = past(records, TurnEnded)
-    assert (first.outcome, first.detail) == ("failed", "turn_manager was restarted")
+    def __call__(self, heard: Heard) -> None:
+        if self._due and heard.frames[0].startswith(prefix(LinePlayed)):
+            event, _ = unpack(heard.frames)
+            assert isinstance(event, LinePlayed)
+            if event.samples >= self._due[0][1]:
+                os.kill(self._due.pop(0)[0], signal.SIGKILL)
+
+
+def test_an_answer_outlives_llm_and_tts_and_a_call_turn_manager(running: Fleet) -> None:
+    """No word of the story is left out or told twice; then it is cut, apologised for, never resumed."""
+    pids = {name: running.pid(name) for name in ("llm", "tts", "turn_manager")}
+    moments = (12_000, 32_000, 80_000)
+    watch = WhilePlayed(**dict(zip(pids, zip(pids.values(), moments, strict=True), strict=True)))
+    clips = [clip(*STORY, Cue("clock", 0.3)), clip(*PLUS, Cue("silent", 0.5))]
+    _, records = running.place(clips, watch=watch)
+    assert {event.actor for event in past(records, ActorBack)} >= {"llm", "tts"}
+    story, apology, last = past(records, TurnEnded)
+    assert [event.turn for event in past(records, GoOn)] == [story.turn]
+    assert [event.turn for event in past(records, Resume)] == [story.turn]
+    told = [w for said in past(records, SpokenWords) if said.turn == story.turn for w in said.words]
+    assert [word.start for word in told] == sorted(word.start for word in told)
+    assert f"Here is a story. {STORIES['lighthouse']}".startswith(" ".join(w.text for w in told))
+    assert sum(said.turn == story.turn for said in past(records, Sentence)) > 2
+    assert stale_frames(records) == 0
+    assert (story.outcome, story.detail) == ("failed", "turn_manager was restarted")
+    assert apology.heard == running.settings.phrases.apology
     assert (last.outcome, last.asked) == ("completed", "what is seven plus five")
-    assert last.turn > first.turn
-    running.wait_ready(turn_manager=pid)
+    assert last.turn > apology.turn > story.turn
+    running.wait_ready(**pids)
 
 
 class InMidWord:
@@ -206,9 +231,7 @@ def test_kill_9_in_mid_word_costs_no_sample_and_no_word(running: Fleet) -> None:
     running.wait_ready(audio_in=audio_in, stt=stt)
 
 
-@pytest.mark.parametrize(
-    "actor", ["audio_in", "stt", "turn_manager", "llm", "tts", "playback", "breaker"]
-)
+@pytest.mark.parametrize("actor", ["audio_in", "stt", "turn_manager", "playback", "breaker"])
 def test_a_killed_actor_is_back_and_ready(running: Fleet, actor: str) -> None:
     pid = running.signal(actor, signal.SIGKILL)
     running.wait_ready(**{actor: pid})
