@@ -243,7 +243,7 @@ class Tts(Section, frozen=True):
     engine: Literal["espeak"] = "espeak"
     voice: NonEmpty = "en-us"
     fallbacks: Annotated[tuple[TtsVoice, ...], Meta(max_length=8)] = (
-        TtsVoice(engine="espeak", voice="en-gb"),
+        TtsVoice(engine="espeak", voice="en"),
     )
     stall_ms: Annotated[int, Meta(ge=100, le=60_000)] = 2000
     words_per_minute: Annotated[int, Meta(ge=80, le=450)] = 175

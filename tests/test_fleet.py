@@ -32,6 +32,8 @@ from schemas import (
     CancelStuck,
     CloseCall,
     Ducked,
+    EngineFailed,
+    EngineWorked,
     Event,
     Final,
     GoOn,
@@ -48,7 +50,7 @@ from schemas import (
     TurnEnded,
     TurnStarted,
 )
-from tests.fleet import Fleet, clip, fleet
+from tests.fleet import Fleet, clip, fleet, free_port
 
 STORY = ("long_request", "rms", "tell me a very long story")
 TIMES = ("interruption", "rms", "wait a minute, what is twelve times seven")
@@ -247,11 +249,26 @@ def test_after_all_that_a_call_still_works(running: Fleet) -> None:
     assert "twelve" in past(records, TurnEnded)[0].heard
 
 
-def test_half_duplex_ignores_what_is_said_over_the_agent() -> None:
-    with fleet(ENABLE_BARGE_IN="0") as half:
+SECOND_RUNGS = {
+    "fallbacks = []": 'fallbacks = [{ url = "http://localhost:8808/v1", model = "embedded" }]',
+    'voice = "en-us"': 'voice = "nobody"',
+}
+"""The first voice is none, the first model is where LLM_URL says."""
+
+
+def test_half_duplex_ignores_what_is_said_over_the_agent_and_the_second_rungs_answer() -> None:
+    """One fleet for both: nobody listens where the model is, and the voice does not exist."""
+    nobody = f"http://127.0.0.1:{free_port()}/v1"
+    with fleet(SECOND_RUNGS, ENABLE_BARGE_IN="0", LLM_URL=nobody) as half:
         clips = [clip(*PLUS, Cue("clock", 0.3)), clip(*TIMES, Cue("speaks", 0.2))]
         _, records = half.place(clips, longest_wait_s=6)
     assert len(past(records, Final)) == 2
     assert not past(records, TurnCancelled)
     assert not past(records, Ducked)
     assert [event.outcome for event in past(records, TurnEnded)] == ["completed"]
+    assert "twelve" in past(records, TurnEnded)[0].heard
+    failed = {event.service: event.endpoint for event in past(records, EngineFailed)}
+    assert failed == {"llm": f"{nobody[7:-3]}/embedded", "tts": "espeak/nobody"}
+    worked = {event.service: event.endpoint for event in past(records, EngineWorked)}
+    assert worked["llm"] == f"localhost:{half.settings.responder.port}/embedded"
+    assert worked["tts"] == "espeak/en"
