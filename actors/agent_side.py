@@ -218,7 +218,7 @@ class AgentSide:
             last=turn.written,
             first=first,
             rate=rate,
-            played_ms=turn.voice.played_s * 1000,
+            played_ms=round(turn.voice.played_s * 1000),
         )
 
     # -- what is stuck ---------------------------------------------------------------------------

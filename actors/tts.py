@@ -17,6 +17,7 @@ import structlog
 from actors.resampler import Resampler
 from actors.rungs import Doors, Rungs
 from actors.unsaid import rest
+from bus.clock import NS_PER_MS
 from bus.runtime import Emit, Runtime
 from engines.protocols import Chunk, EngineError, Spoken, Voice
 from schemas import (
@@ -84,6 +85,7 @@ class TtsActor:
         self._lead_s, self._stall_s, self._apology = lead_s, stall_ms / 1000, apology
         self._rungs = Rungs("tts", tuple(self._voices), self._probe, doors)
         self._unloaded = dict.fromkeys(self._voices)
+        self._failed: set[str] = set()
         self._rate = 0
         self._canned: list[Chunk] = []
         self._hanging: dict[str, asyncio.Task[Any]] = {}
@@ -165,7 +167,7 @@ class TtsActor:
         if not spoken.begun:
             rate = self._rate or event.rate
             spoken.samples = max(spoken.samples, event.first * rate // event.rate)
-            spoken.began_ns = emit.at_ns - int(event.played_ms * 1e6)
+            spoken.began_ns = emit.at_ns - event.played_ms * NS_PER_MS
             spoken.begun = True
             spoken.next = min((part.index for part in event.parts), default=event.next)
             spoken.waiting |= {
@@ -197,10 +199,11 @@ class TtsActor:
                 except EngineError as error:
                     spoken.error = str(error)
                     self._rungs.failed(rung, str(error), emit)
+                    self._failed.add(rung)
                     text = rest(text, words)
                 else:
                     spoken.error = ""
-                    self._rungs.worked(rung, emit)
+                    self._worked(rung, emit)
                     return
                 if not text:
                     return
@@ -208,6 +211,12 @@ class TtsActor:
             await self._all_idle()  # the turn is not released before they are
             raise
         await self._apologise(event, spoken, emit)
+
+    def _worked(self, rung: str, emit: Emit) -> None:
+        """Told when it ends a row of failures: there is a sentence every few seconds in each call."""
+        if rung in self._failed:
+            self._failed.discard(rung)
+            self._rungs.worked(rung, emit)
 
     async def _apologise(self, event: Sentence, spoken: Progress, emit: Emit) -> None:
         """Nobody can speak: once in the turn the sound that we have, then nothing more of it."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.event import Audio, Event, Position, Rate
+from schemas.event import Audio, Count, Event, Position, Rate
 from schemas.transcript import Word
 
 
@@ -60,7 +60,7 @@ class Resume(Event, frozen=True, tag="turn.resume"):
     last: bool = False
     first: Position = 0
     rate: Rate = 16_000
-    played_ms: float = 0.0
+    played_ms: Count = 0
 
 
 class Interject(Event, frozen=True, tag="turn.interject"):

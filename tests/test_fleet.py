@@ -269,6 +269,5 @@ def test_half_duplex_ignores_what_is_said_over_the_agent_and_the_second_rungs_an
     assert "twelve" in past(records, TurnEnded)[0].heard
     failed = {event.service: event.endpoint for event in past(records, EngineFailed)}
     assert failed == {"llm": f"{nobody[7:-3]}/embedded", "tts": "espeak/nobody"}
-    worked = {event.service: event.endpoint for event in past(records, EngineWorked)}
-    assert worked["llm"] == f"localhost:{half.settings.responder.port}/embedded"
-    assert worked["tts"] == "espeak/en"
+    worked = {event.endpoint for event in past(records, EngineWorked) if event.service == "llm"}
+    assert worked == {f"localhost:{half.settings.responder.port}/embedded"}
