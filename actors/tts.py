@@ -103,9 +103,16 @@ class TtsActor:
         if not ready:
             raise EngineError("; ".join(problems))
         self._rate = self._voices[ready[0]].rate
-        if self._apology:
-            async with aclosing(self._sound(ready[0], self._apology)) as chunks:
+        for name in ready:
+            if self._apology and not self._canned:
+                await self._make_apology(name)
+
+    async def _make_apology(self, name: str) -> None:
+        try:
+            async with aclosing(self._sound(name, self._apology)) as chunks:
                 self._canned = [chunk async for chunk in chunks]
+        except EngineError as error:
+            log.error("no apology beforehand", endpoint=name, why=str(error))
 
     async def _load(self, name: str) -> str:
         """Why it can't be; "" when it is loaded."""
