@@ -116,18 +116,23 @@ def _turn_manager(settings: Settings, context: Context, where: Endpoints) -> Act
 
 
 def _llm(settings: Settings, context: Context, where: Endpoints) -> Actor:
-    from actors.llm import LlmActor
+    from actors.llm import Excuses, LlmActor
     from engines.llm_openai import ChatSettings, OpenAiChat
 
-    llm = settings.llm
-    chat = ChatSettings(
-        url=llm.url,
-        model=llm.model,
-        connect_s=llm.connect_timeout_s,
-        first_token_s=llm.first_token_timeout_s,
-        between_tokens_s=llm.token_timeout_s,
-    )
-    return LlmActor(OpenAiChat(chat, llm.api_key.reveal()))
+    llm, phrases = settings.llm, settings.phrases
+    chats = {}
+    for number, endpoint in enumerate(llm.endpoints):
+        last = number == len(llm.endpoints) - 1
+        chat = ChatSettings(
+            url=endpoint.url,
+            model=endpoint.model,
+            connect_s=llm.connect_timeout_s,
+            first_token_s=llm.first_token_timeout_s if last else llm.fallback_after_ms / 1000,
+            between_tokens_s=llm.token_timeout_s,
+        )
+        chats[endpoint.name] = OpenAiChat(chat, llm.key_of(number).reveal())
+    excuses = Excuses(phrases.trouble, phrases.apology, llm.retry_ms)
+    return LlmActor(chats, excuses, doors=(context, where))
 
 
 def _tts(settings: Settings, context: Context, where: Endpoints) -> Actor:
@@ -135,8 +140,13 @@ def _tts(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from engines.tts_espeak import EspeakVoice
 
     tts = settings.tts
-    voice = EspeakVoice(tts.voice, words_per_minute=tts.words_per_minute)
-    return TtsActor(voice, tts.lead_s)
+    voices = {
+        voice.name: EspeakVoice(voice.voice, words_per_minute=tts.words_per_minute)
+        for voice in tts.voices
+    }
+    return TtsActor(
+        voices, tts.lead_s, tts.stall_ms, settings.phrases.apology, doors=(context, where)
+    )
 
 
 def _playback(settings: Settings, context: Context, where: Endpoints) -> Actor:
