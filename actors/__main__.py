@@ -33,7 +33,7 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 def main(arguments: list[str]) -> int:
-    """Run the named actor; 78 for what a restart can't mend, 70 for one that can't be made."""
+    """Run the named actor; 78 for what a restart can't mend."""
     if len(arguments) != 1 or arguments[0] not in ACTORS:
         print(f"usage: python -m actors NAME; names: {', '.join(ACTORS)}", file=sys.stderr)
         return 2
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         asyncio.run(run(name, settings))
     except EngineError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return 70
+        return 78
     except BargeinError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code

@@ -19,19 +19,12 @@ from bus.settings import Settings
 from engines.protocols import EngineError
 
 
-def names(kind: str) -> tuple[str, ...]:
-    """The engines of a kind that installed packages bring along."""
-    return tuple(sorted(entry.name for entry in entry_points(group=f"bargein.{kind}")))
-
-
-def outside(kind: str, name: str, settings: Settings, ours: tuple[str, ...]) -> Any:
-    """The engine of that name; `ours`: those that come along. Raises EngineError when it can't be had."""
+def outside(kind: str, name: str, settings: Settings) -> Any:
+    """The engine of that name, not loaded yet. Raises EngineError when it can't be made."""
     found = entry_points(group=f"bargein.{kind}", name=name)
     if not found:
-        there = ", ".join((*ours, *names(kind)))
         raise EngineError(
-            f"no {kind} engine {name!r}; there are: {there}. Correct config/fleet.toml, or install the "
-            f"package that has it as an entry point of bargein.{kind}"
+            f"no package has {name!r} as an entry point of bargein.{kind}: install it"
         )
     entry = next(iter(found))
     try:

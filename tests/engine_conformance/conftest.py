@@ -74,7 +74,7 @@ def strangers(wanted: list[str]) -> list[SttCase | TtsCase | VadCase]:
     cases: list[SttCase | TtsCase | VadCase] = []
     for one in wanted:
         kind, _, name = one.partition(":")
-        make = partial(outside, kind, name, settings, ())
+        make = partial(outside, kind, name, settings)
         if kind == "stt":
             cases.append(SttCase(name, lambda make=make: loaded(make()), SAID))  # type: ignore[misc]
         elif kind == "tts":
