@@ -269,6 +269,22 @@ class Tts(Section, frozen=True):
         return (TtsVoice(engine=self.engine, voice=self.voice), *self.fallbacks)
 
 
+class Chatterbox(Section, frozen=True):
+    """The voice Chatterbox, in an environment of its own: `make engine-chatterbox`."""
+
+    model: str = ""
+    turbo: bool = False
+    voice_wav: str = ""
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    first_tokens: Annotated[int, Meta(ge=4, le=1000)] = 15
+    chunk_tokens: Annotated[int, Meta(ge=4, le=1000)] = 25
+    context_tokens: Annotated[int, Meta(ge=1, le=250)] = 12
+    temperature: Annotated[float, Meta(gt=0.0, le=5.0)] = 0.8
+    cfg_weight: Annotated[float, Meta(ge=0.0, le=5.0)] = 0.5
+    exaggeration: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.5
+    seed: Annotated[int, Meta(ge=0, le=2_147_483_647)] = 1
+
+
 class Playback(Section, frozen=True):
     """Pacing and ducking of the agent's voice."""
 
@@ -310,6 +326,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     llm: Llm = Llm()
     responder: Responder = Responder()
     tts: Tts = Tts()
+    chatterbox: Chatterbox = Chatterbox()
     playback: Playback = Playback()
     breaker: Breaker = Breaker()
     warden: Warden = Warden()
@@ -354,6 +371,7 @@ SECTIONS: dict[str, type[Section]] = {
     "llm": Llm,
     "responder": Responder,
     "tts": Tts,
+    "chatterbox": Chatterbox,
     "playback": Playback,
     "breaker": Breaker,
     "warden": Warden,
@@ -363,7 +381,7 @@ OURS = {
     "vad": ("pysilero", "silero-onnx"),
     "stt": ("deepgram", "null", "pocketsphinx"),
     "batch": ("deepgram", "none", "pocketsphinx"),
-    "tts": ("espeak",),
+    "tts": ("chatterbox", "espeak"),
 }
 """The engines that come along; others are entry points of the group `bargein.KIND`."""
 HIDDEN = {
