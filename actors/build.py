@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from bus.endpoints import Endpoints
 from bus.runtime import Actor, Context
 from bus.settings import Settings
-from engines.protocols import BatchStt, SttEngine, Vad
+from engines.outside import outside
+from engines.protocols import BatchStt, SttEngine, Vad, Voice
 
 if TYPE_CHECKING:
     from engines.stt_deepgram import DeepgramSettings
@@ -21,18 +22,21 @@ def _audio_in(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.caller_journal import CallerJournal
 
     journal = CallerJournal(settings.journal_dir, settings.journal)
-    return AudioInActor(vad(settings.audio_in.vad), settings.audio_in, journal)
+    return AudioInActor(vad(settings.audio_in.vad, settings), settings.audio_in, journal)
 
 
-def vad(name: str) -> Vad:
-    """`pysilero` (embedded, 1 ms per 32 ms window) or `silero-onnx` (0.1 ms, for many calls)."""
+def vad(name: str, settings: Settings) -> Vad:
+    """`pysilero` (embedded), `silero-onnx` (for many calls) or another package's."""
     if name == "silero-onnx":
         from engines.vad_silero_onnx import SileroOnnxVad
 
         return SileroOnnxVad()
-    from engines.vad_silero import PysileroVad
+    if name == "pysilero":
+        from engines.vad_silero import PysileroVad
 
-    return PysileroVad()
+        return PysileroVad()
+    made: Vad = outside("vad", name, settings)
+    return made
 
 
 def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
@@ -65,20 +69,23 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
 
 
 def batch_recogniser(name: str, settings: Settings) -> BatchStt | None:
-    """`pocketsphinx` (embedded), `deepgram` (remote) or `none`."""
+    """`pocketsphinx` (embedded), `deepgram` (remote), `none` or another package's."""
     if name == "none":
         return None
     if name == "deepgram":
         from engines.batch_deepgram import DeepgramBatch
 
         return DeepgramBatch(_deepgram(settings), settings.deepgram.token.reveal())
-    from engines.batch_pocketsphinx import PocketsphinxBatch
+    if name == "pocketsphinx":
+        from engines.batch_pocketsphinx import PocketsphinxBatch
 
-    return PocketsphinxBatch()
+        return PocketsphinxBatch()
+    made: BatchStt = outside("batch", name, settings)
+    return made
 
 
 def recogniser(name: str, settings: Settings) -> SttEngine:
-    """`pocketsphinx` (embedded), `deepgram` (remote) or `null` (understands nothing)."""
+    """`pocketsphinx` (embedded), `deepgram` (remote), `null` (hears nothing) or another package's."""
     if name == "null":
         from engines.stt_null import NullEngine
 
@@ -87,9 +94,12 @@ def recogniser(name: str, settings: Settings) -> SttEngine:
         from engines.stt_deepgram import DeepgramEngine
 
         return DeepgramEngine(_deepgram(settings), settings.deepgram.token.reveal())
-    from engines.stt_pocketsphinx import PocketsphinxEngine
+    if name == "pocketsphinx":
+        from engines.stt_pocketsphinx import PocketsphinxEngine
 
-    return PocketsphinxEngine(settings.stt.partial_ms)
+        return PocketsphinxEngine(settings.stt.partial_ms)
+    made: SttEngine = outside("stt", name, settings)
+    return made
 
 
 def _deepgram(settings: Settings) -> DeepgramSettings:
@@ -137,16 +147,22 @@ def _llm(settings: Settings, context: Context, where: Endpoints) -> Actor:
 
 def _tts(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.tts import TtsActor
-    from engines.tts_espeak import EspeakVoice
 
     tts = settings.tts
-    voices = {
-        voice.name: EspeakVoice(voice.voice, words_per_minute=tts.words_per_minute)
-        for voice in tts.voices
-    }
+    voices = {one.name: voice(tts.engine, one.voice, settings) for one in tts.voices}
     return TtsActor(
         voices, tts.lead_s, tts.stall_ms, settings.phrases.apology, doors=(context, where)
     )
+
+
+def voice(engine: str, name: str, settings: Settings) -> Voice:
+    """`espeak` (embedded) or another package's; `name`: which of its voices."""
+    if engine == "espeak":
+        from engines.tts_espeak import EspeakVoice
+
+        return EspeakVoice(name, words_per_minute=settings.tts.words_per_minute)
+    made: Voice = outside("tts", engine, settings)
+    return made
 
 
 def _playback(settings: Settings, context: Context, where: Endpoints) -> Actor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -96,7 +97,7 @@ class CancelRound(Section, frozen=True):
 class AudioIn(Section, frozen=True):
     """Voice activity detection and the watch over the line."""
 
-    vad: Literal["pysilero", "silero-onnx"] = "pysilero"
+    vad: NonEmpty = "pysilero"
     threshold: Probability = 0.5
     release_threshold: Probability = 0.35
     onset_ms: Annotated[int, Meta(ge=32, le=1000)] = 64
@@ -120,12 +121,12 @@ class Journal(Section, frozen=True):
 class Stt(Section, frozen=True):
     """Speech to text."""
 
-    engine: Literal["pocketsphinx", "deepgram", "null"] = "pocketsphinx"
+    engine: NonEmpty = "pocketsphinx"
     preroll_ms: Annotated[int, Meta(ge=300, le=5000)] = 400
     partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 100
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
     stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
-    batch_engine: Literal["pocketsphinx", "deepgram", "none"] = "pocketsphinx"
+    batch_engine: NonEmpty = "pocketsphinx"
     batch_interval_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 30.0
     batch_budget_s: Annotated[float, Meta(ge=0.0, le=10_000_000.0)] = 0.0
 
@@ -241,7 +242,7 @@ class Responder(Section, frozen=True):
 class TtsVoice(Section, frozen=True):
     """Who else may speak."""
 
-    engine: Literal["espeak"]
+    engine: NonEmpty
     voice: NonEmpty
 
     @property
@@ -253,7 +254,7 @@ class TtsVoice(Section, frozen=True):
 class Tts(Section, frozen=True):
     """Text to speech."""
 
-    engine: Literal["espeak"] = "espeak"
+    engine: NonEmpty = "espeak"
     voice: NonEmpty = "en-us"
     fallbacks: Annotated[tuple[TtsVoice, ...], Meta(max_length=8)] = (
         TtsVoice(engine="espeak", voice="en"),
@@ -358,6 +359,13 @@ SECTIONS: dict[str, type[Section]] = {
     "warden": Warden,
 }
 
+OURS = {
+    "vad": ("pysilero", "silero-onnx"),
+    "stt": ("deepgram", "null", "pocketsphinx"),
+    "batch": ("deepgram", "none", "pocketsphinx"),
+    "tts": ("espeak",),
+}
+"""The engines that come along; others are entry points of the group `bargein.KIND`."""
 HIDDEN = {
     "api_key": "LLM_API_KEY",
     "fallback_api_keys": "LLM_API_KEY_2, LLM_API_KEY_3 …",
@@ -384,6 +392,7 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
         tables.setdefault(section, {})[key] = value
     made = {name: cls(**tables.get(name, {})) for name, cls in SECTIONS.items()}
     settings = Settings(home=where, **made)  # type: ignore[arg-type]  # SECTIONS mirrors the fields
+    _known(source, settings)
     _agree(source, settings)
     return settings
 
@@ -432,6 +441,26 @@ def _not_empty(variable: str, text: str) -> str:
     if not text.strip():
         raise SettingsError(f"environment: {variable}: is set but empty; unset it or give a value")
     return text.strip()
+
+
+def _engines(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Each engine that is asked for: its key, its kind, its name."""
+    yield "audio_in.vad", "vad", settings.audio_in.vad
+    yield "stt.engine", "stt", settings.stt.engine
+    yield "stt.batch_engine", "batch", settings.stt.batch_engine
+    for number, voice in enumerate(settings.tts.voices):
+        yield "tts.fallbacks" if number else "tts.engine", "tts", voice.engine
+
+
+def _known(source: Path, settings: Settings) -> None:
+    for key, kind, name in _engines(settings):
+        group = f"bargein.{kind}"
+        if name not in OURS[kind] and not entry_points(group=group, name=name):
+            allowed = ", ".join(f'"{one}"' for one in OURS[kind])
+            raise SettingsError(
+                f"{source}: {key}: {name!r} is not allowed; allowed: {allowed}, and the entry points "
+                f"{group} of installed packages"
+            )
 
 
 def _agree(source: Path, settings: Settings) -> None:
