@@ -83,7 +83,7 @@ class ChatterboxModel:
 
     def load(self) -> None:
         """Weights, voice, hooks, and one sentence to warm up. Raises EngineError."""
-        self._torch = _torch()
+        self._torch = stack()
         device = self._device()
         try:
             self._model = self._loaded(device)
@@ -317,7 +317,7 @@ def _layers(network: Any) -> list[Any]:
     return found
 
 
-def _torch() -> Any:
+def stack() -> Any:
     """torch, and a torchaudio that can be imported beside a CPU-only torch."""
     try:
         torch = importlib.import_module("torch")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engines.chatterbox_model import FADE, RATE, ChatterboxModel, ChatterboxSettings, blended
+from engines.chatterbox_model import FADE, RATE, ChatterboxModel, ChatterboxSettings, blended, stack
 from engines.protocols import EngineError
 from engines.tts_chatterbox import ChatterboxVoice
 from tests.engines.small_chatterbox import build, shrunken, voice_wav
@@ -25,9 +25,7 @@ CANCELS = 200
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    import torch
-
-    torch.set_num_threads(1)
+    stack().set_num_threads(1)
     with shrunken():
         yield build(tmp_path_factory.mktemp("chatterbox"))
 
