@@ -1,0 +1,85 @@
+"""`python -m soak.chaos.actor NAME`: an actor as the fleet runs it, that can be told to fail.
+
+The engines are the real ones, wrapped (soak/chaos/engines.py). `responder`: the embedded model server, on
+its port whatever llm.url says: between it and llm stands a proxy that fails on order.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from bus.settings import load
+from soak.chaos.orders import Orders
+
+
+def _hearing(orders: Orders) -> None:
+    from actors import build
+    from soak.chaos.engines import FaultyVad
+
+    real = build.vad
+    build.vad = lambda name: FaultyVad(real(name), orders)
+
+
+def _recognition(orders: Orders) -> None:
+    from actors import build
+    from engines.protocols import BatchStt, SttEngine
+    from soak.chaos.engines import FaultyBatch, FaultyEngine, Notes
+
+    notes = Notes(load().run_dir)
+    live, batch = build.recogniser, build.batch_recogniser
+
+    def faulty(name: str, partial_ms: int) -> SttEngine:
+        return FaultyEngine(live(name, partial_ms), orders, notes)
+
+    def faulty_batch(name: str) -> BatchStt | None:
+        inner = batch(name)
+        return inner and FaultyBatch(inner, orders, notes)
+
+    build.recogniser = faulty
+    build.batch_recogniser = faulty_batch
+
+
+def _voice(orders: Orders) -> None:
+    from actors import build
+    from actors.tts import TtsActor
+    from bus.endpoints import Endpoints
+    from bus.runtime import Actor, Context
+    from bus.settings import Settings
+    from engines.tts_espeak import EspeakVoice
+    from soak.chaos.engines import FaultyVoice
+
+    def made(settings: Settings, context: Context, where: Endpoints) -> Actor:
+        tts = settings.tts
+        voice = EspeakVoice(tts.voice, words_per_minute=tts.words_per_minute)
+        return TtsActor(FaultyVoice(voice, orders), tts.lead_s)
+
+    build.ACTORS["tts"] = made
+
+
+WRAP: dict[str, Callable[[Orders], None]] = {
+    "audio_in": _hearing,
+    "stt": _recognition,
+    "tts": _voice,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Listen for orders, put the engines in place, then be the actor."""
+    name = arguments[0]
+    if name == "responder":
+        from ops.run_responder import serve
+
+        serve(load().responder)
+        return 0
+    orders = Orders(load().run_dir, name)  # before anything takes os.write or time.time for itself
+    orders.start()
+    if wrap := WRAP.get(name):
+        wrap(orders)
+    from actors.__main__ import main as run_actor
+
+    return run_actor(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
