@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +68,7 @@ class Kit:
     lull: int = 1536
     stall_ms: float = 2500
     batch_interval_s: float = 30.0
+    batch_wait_s: float = 60.0
     allowance: Allowance = field(default_factory=Allowance)
     thrown: Callable[[], float] = random.random
 
@@ -302,6 +303,9 @@ class Stream:
             pinned.told(nothing_owed=False)
             self._say(_partial(self.call, self.number, guess, pinned.id))
             return
+        if not self.channel.awaits(guess.utterance):
+            self._degrade(f"it gave a final nobody had asked for: utterance {guess.utterance}")
+            return
         speaker = self._speakers.name(pinned.id, guess.speaker) or ""
         more = bool(self.channel.owed) and self.channel.owed[0].more
         segments = self.channel.final(guess, pinned.id, speaker)
@@ -489,14 +493,39 @@ class Stream:
         if not kit.allowance.spend((end - first) / RATE, self._emit.clock.now()):
             log.warning("batch budget used up; the sound is kept", call_id=self.call)
             return None
+        limit_s = kit.batch_wait_s + (end - first) / RATE
         try:
-            guess = await kit.batch.transcribe(await self._sound(first, end), first)
+            sound = await self._sound(first, end)
+            guess = await self._in_time(kit.batch.transcribe(sound, first), limit_s)
         except EngineError as error:
             log.error("batch failed; the chunk stays in front", call_id=self.call, error=str(error))
             self._emit(EngineFailed(call=self.call, service="stt_batch", error=str(error)))
             return None
         self._emit(EngineWorked(call=self.call, service="stt_batch"))
         return guess
+
+    async def _in_time(self, work: Coroutine[Any, Any, Hypothesis], limit_s: float) -> Hypothesis:
+        """A batch engine that hangs has failed: nothing waits for it for ever."""
+        clock = self._emit.clock
+        task = asyncio.get_running_loop().create_task(work)
+        late = False
+
+        def stop() -> None:
+            nonlocal late
+            late = True
+            task.cancel()
+
+        alarm = clock.call_at(clock.now() + int(limit_s * 1e9), stop)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if late:
+                raise EngineError(
+                    f"no words from the batch engine within {limit_s:.0f} s"
+                ) from None
+            raise
+        finally:
+            alarm.cancel()
 
     async def _sound(self, first: int, end: int) -> bytes:
         """Samples [first, end) from the journal; silence for what it does not have."""

@@ -28,7 +28,8 @@ from soak.chaos.account import Account, Fed, Words, by_content, by_position, wor
 
 RATE = 16_000
 READY_S = 20.0
-ANSWER_S = 6.0
+STAYS_S = (0.3, 6.0)
+"""How long after his last words a caller hangs up."""
 AUDIBLE = 200
 """Of 32768: the agent's voice, not its last echo."""
 PAUSES_S = (0.8, 5.0)
@@ -49,11 +50,24 @@ class ChaosCaller(Caller):
     """Notes when the fleet hangs up on him."""
 
     dropped = ""
+    _said_all_s = 0.0
+    _over_now = False
+
+    def __init__(self, line: Line, clips: list[Clip], stays_s: float) -> None:
+        super().__init__(line, clips)
+        self._stays_s = stays_s
 
     def heard(self, event: Event) -> None:
-        if isinstance(event, CallClosed):
+        if isinstance(event, CallClosed) and not self._over_now:
             self.dropped = event.reason or "closed by the fleet"
         super().heard(event)
+
+    def _over(self) -> bool:
+        """He hangs up a while after his last words, whatever is being said."""
+        if self._clips or len(self._saying):
+            self._said_all_s = self.watch.now_s
+        self._over_now = self._hung_up or self.watch.now_s - self._said_all_s > self._stays_s
+        return self._over_now
 
 
 @dataclass
@@ -94,7 +108,7 @@ class Callers:
         dice = random.Random(self._seed * 1000 + number)
         await asyncio.sleep(0.7 * number)
         while not until():
-            await self._call(self._script(dice))
+            await self._call(self._script(dice), dice.uniform(*STAYS_S))
 
     def _script(self, dice: random.Random) -> list[Clip]:
         """Questions at set times, whatever is answered: so the same seed says the same."""
@@ -104,14 +118,14 @@ class Callers:
             at_s += len(clips[-1].sound) / RATE + dice.uniform(*PAUSES_S)
         return clips
 
-    async def _call(self, clips: list[Clip]) -> None:
+    async def _call(self, clips: list[Clip], stays_s: float) -> None:
         said = " ".join(clip.name for clip in clips)
         who: list[tuple[Line, ChaosCaller]] = []
         asked = time.monotonic()
 
         def talker(line: Line) -> ChaosCaller:
             self.waited_s.append(time.monotonic() - asked)
-            who.append((line, ChaosCaller(line, clips, ANSWER_S)))
+            who.append((line, ChaosCaller(line, clips, stays_s)))
             return who[0][1]
 
         plan = Plan(self._where, self._settings.calls_dir, ready_wait_s=READY_S)
@@ -129,7 +143,6 @@ class Callers:
             return
         call = Call(placed.call, began_ns, time.monotonic_ns(), said, who[0][1].dropped)
         call.silences_s = silences(placed.folder, placed.spoken_at_s, clips)
-        (placed.folder / "trace.msgpack").rename(placed.folder / "trace.kept")
         self.calls.append(call)
 
 
