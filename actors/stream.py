@@ -68,7 +68,7 @@ class Kit:
     lull: int = 1536
     stall_ms: float = 2500
     batch_interval_s: float = 30.0
-    batch_wait_s: float = 60.0
+    batch_wait_s: float = 20.0
     allowance: Allowance = field(default_factory=Allowance)
     thrown: Callable[[], float] = random.random
 
@@ -145,6 +145,7 @@ class Stream:
         self._lock, self._flushing = asyncio.Lock(), asyncio.Lock()
         self._recovering = False
         self._closing = False
+        self._batch_hangs = False
         self._settled = asyncio.Event()
         self._told_to = self.channel.covered_to
         self._last_words: set[asyncio.Task[None]] = set()
@@ -408,7 +409,8 @@ class Stream:
             raise
         try:
             await self.kit.leave.give_back(grant, "worked")
-            await self._flush()
+            if not self._batch_hangs:  # else the new session gets it all
+                await self._flush()
             async with self._flushing, self._lock:
                 if self._closing:
                     return False
@@ -436,7 +438,7 @@ class Stream:
         """No event is taken meanwhile: what is owed goes to the new session, then what comes."""
         assert self.degraded is not None
         sounds = [await self._sound(start, end) for start, end in self.channel.owed_ranges()]
-        was, self.degraded = self.degraded, None
+        was, self.degraded, self._batch_hangs = self.degraded, None, False
         try:
             self._adopt(pinned, sounds)
         except EngineError:
@@ -520,6 +522,7 @@ class Stream:
             return await task
         except asyncio.CancelledError:
             if late:
+                self._batch_hangs = True
                 raise EngineError(
                     f"no words from the batch engine within {limit_s:.0f} s"
                 ) from None

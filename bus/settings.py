@@ -127,7 +127,7 @@ class Stt(Section, frozen=True):
     stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
     batch_engine: Literal["pocketsphinx", "none"] = "pocketsphinx"
     batch_interval_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 30.0
-    batch_wait_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
+    batch_wait_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
     batch_budget_s: Annotated[float, Meta(ge=0.0, le=10_000_000.0)] = 0.0
 
 

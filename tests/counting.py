@@ -69,6 +69,10 @@ class Session:
         """Noticed when its results are asked for."""
         self._results.put_nowait(EngineError(why))
 
+    def says(self, text: str, utterance: int) -> None:
+        """A final of its own making."""
+        self._results.put_nowait(Hypothesis(utterance, text, 0, 1, final=True))
+
     async def results(self) -> AsyncGenerator[Hypothesis, None]:
         while (guess := await self._results.get()) is not None:
             if isinstance(guess, EngineError):
@@ -103,10 +107,11 @@ class Engine:
 
 
 class Batch:
-    """A batch engine; `fails` is why, `gate` lets a test look while it works."""
+    """A batch engine; `fails` is why, `gate` lets a test look while it works, `reverse`: last word first."""
 
     def __init__(self, fails: str = "") -> None:
         self.fails = fails
+        self.reverse = False
         self.ranges: list[tuple[int, int]] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -125,6 +130,7 @@ class Batch:
         self.ranges.append((first, end))
         words = tuple(_word(pcm, first, at) for at in range(0, len(pcm) // 2, WORD))
         text = " ".join(word.text for word in words)
+        words = words[::-1] if self.reverse else words
         return Hypothesis(first, text, first, end, final=True, words=words)
 
 

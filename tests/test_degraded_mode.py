@@ -32,7 +32,7 @@ from schemas import (
     SttRecovered,
     Transcribed,
 )
-from tests.counting import FRAME, Batch, Engine, Sounds, Turnstile, numbered
+from tests.counting import FRAME, WORD, Batch, Engine, Sounds, Turnstile, numbered
 from tests.rig import Rig, rig, until
 
 CALL = "C1"
@@ -392,6 +392,57 @@ async def test_o5_new_sound_during_a_flush_waits_for_the_next_chunk(tmp_path: Pa
         assert it.batch.ranges == [(S - 6400, 3 * S), (9 * S - 6400, 11 * S)]
 
 
+async def test_a_batch_engine_that_hangs_has_failed_and_holds_up_nothing(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        it.batch.gate.clear()
+        it.engine.refuses = ""
+        await it.passes(30)
+        await it.batch.at_work.wait()
+        await it.passes(70)
+        failed = [event for event in it.agent.past(EngineFailed) if event.service == "stt_batch"]
+        assert "within" in failed[0].error
+        await it.agent.heard(SttRecovered)
+        assert (await it.agent.heard(Final)).text == "whole"
+        proven(await it.hangs_up(), 3 * S)
+
+
+async def test_words_of_a_batch_in_no_order_are_each_there_once(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        it.batch.reverse = True
+        await it.utterance(S, 3 * S)
+        await it.utterance(9 * S, 11 * S)
+        segments = await it.hangs_up()
+        proven(segments, 11 * S)
+        found = [word.start for segment in segments for word in segment.words]
+        assert sorted(found) == list(range(S - 6400, 11 * S, WORD))
+
+
+async def test_a_final_that_nobody_asked_for_ends_the_session_and_moves_no_words(
+    tmp_path: Path,
+) -> None:
+    async with stand(tmp_path) as it:
+        it.say(2 * S)
+        it.begins(S)
+        await it.taken()
+        it.engine.sessions[0].says("never said", utterance=10**12)
+        degraded = await it.agent.heard(SttDegraded)
+        assert "nobody had asked for" in degraded.why
+        await it.passes(0.3)
+        it.say(3 * S)
+        it.ends(S, 3 * S)
+        assert (await it.agent.heard(Final)).text == "whole"
+        segments = await it.hangs_up()
+        proven(segments, 3 * S)
+        assert "never said" not in {segment.text for segment in segments}
+
+
 async def test_o5_a_used_up_budget_keeps_the_sound(tmp_path: Path) -> None:
     async with stand(tmp_path, budget_s=1.0) as it:
         it.engine.refuses = "down"
@@ -438,7 +489,7 @@ async def test_o6_connect_flush_session_recovered_and_the_running_path_feeds_it(
         await it.utterance(S, 3 * S)
         it.engine.refuses = ""
         it.batch.gate.clear()
-        await it.passes(30)
+        await it.passes(10)
         await it.batch.at_work.wait()
         assert len(it.engine.sessions) == 2  # connected; flushing now
         assert len(it.agent.past(SessionOpened)) == 1
