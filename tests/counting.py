@@ -107,7 +107,7 @@ class Engine:
 
 
 class Batch:
-    """A batch engine; `fails` is why, `gate` lets a test look while it works, `reverse`: last word first."""
+    """A batch engine; `fails`: why, `gate` lets a test look while it works, `reverse`: last word first."""
 
     def __init__(self, fails: str = "") -> None:
         self.fails = fails
