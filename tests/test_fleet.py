@@ -105,11 +105,15 @@ def test_two_calls_at_once_do_not_touch_each_other(running: Fleet) -> None:
 
 
 def test_a_wedged_model_is_replaced_while_the_call_goes_on(running: Fleet) -> None:
-    """llm is stopped in mid-answer; the interruption still silences it, and the next answer comes."""
+    """llm is stopped in mid-answer; the interruption still silences it, and the next answer comes.
+
+    Stopped by the duck, not by the answer's first sound: after `wedge_ms` the warden kills it,
+    and the CANCEL shall find it stopped, not replaced.
+    """
     pid = running.pid("llm")
 
     def stop_llm(heard: Heard) -> None:
-        if heard.frames[0].startswith(prefix(PlaybackStarted)) and not stopped.is_set():
+        if heard.frames[0].startswith(prefix(Ducked)) and not stopped.is_set():
             os.kill(pid, signal.SIGSTOP)
             stopped.set()
 
