@@ -73,6 +73,10 @@ class To16k:
         """How much is missing before sample `first`."""
         return max(0, first - self.next_in) / self.rate
 
+    def hole(self, first: int) -> int:
+        """The same in samples at 16 kHz."""
+        return max(0, first - self.next_in) * RATE // self.rate
+
     def push(self, first: int, pcm: bytes) -> tuple[int, bytes]:
         """The number of the first sample that comes out, and the samples.
 
@@ -192,8 +196,9 @@ class AudioInActor:
         if verdict == "ask":
             emit(LineResend(call=event.call, channel=event.channel, first=ear.intake.expected))
         if verdict == "take" and self._is_credible(ear, event):
+            missing = ear.resampler.hole(event.first)
             first, pcm = ear.resampler.push(event.first, event.pcm)
-            await self._go_on(ear, event, first, pcm, emit)
+            await self._go_on(ear, event, first, pcm, missing, emit)
 
     def _is_credible(self, ear: Ear, event: LinePcm) -> bool:
         """A line that was silent so long is lost, and its call about to be closed, unless it was asked.
@@ -208,13 +213,23 @@ class AudioInActor:
             ear.intake.expected = ear.resampler.next_in
         return event.again
 
-    async def _go_on(self, ear: Ear, event: LinePcm, first: int, pcm: bytes, emit: Emit) -> None:
-        """Into the journal, onto the bus, through the detector: in this order."""
+    async def _go_on(
+        self, ear: Ear, event: LinePcm, first: int, pcm: bytes, missing: int, emit: Emit
+    ) -> None:
+        """Into the journal, onto the bus, through the detector: in this order.
+
+        `missing` samples at its beginning are silence that nobody said: the detector alone hears it, and
+        whoever reads the positions sees that they are not there.
+        """
         known = max(0, ear.journal.end - first)
         first, pcm = first + known, pcm[2 * known :]
-        ear.journal.append(first, pcm)
-        for at in range(0, len(pcm), 2 * RATE):
-            some = pcm[at : at + 2 * RATE]
+        sound = pcm
+        if (missing := max(0, missing - known)) > 0:
+            log.error("the line has lost sound", call_id=event.call, first=first, samples=missing)
+            first, sound = first + missing, pcm[2 * missing :]
+        ear.journal.append(first, sound)
+        for at in range(0, len(sound), 2 * RATE):
+            some = sound[at : at + 2 * RATE]
             emit(
                 CallerPcm(
                     call=event.call,
@@ -258,7 +273,7 @@ class AudioInActor:
         key = (event.call, event.channel)
         if (ear := self._ears.get(key)) is None:
             journal = self._journal.of(*key)
-            begins = line_position(journal.end, event.rate) if journal.end else event.first
+            begins = line_position(journal.end, event.rate) if journal.end else self._first(event)
             resampler = To16k(event.rate, begins)
             ear = self._ears[key] = Ear(
                 Intake(begins),
@@ -272,6 +287,11 @@ class AudioInActor:
             if journal.end:
                 await self._resume(ear, event, emit)
         return ear
+
+    def _first(self, event: LinePcm) -> int:
+        """Sound is numbered from the start of the call: what came before this frame is asked for."""
+        late_ms = event.first * 1000 // event.rate
+        return 0 if late_ms <= self._settings.line_lost_ms else event.first
 
     async def _resume(self, ear: Ear, event: LinePcm, emit: Emit) -> None:
         """Speech that was going on goes on; the detector hears the last seconds once more."""
