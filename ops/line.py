@@ -151,7 +151,7 @@ class Line:
     async def _heard_out(self) -> None:
         """Until audio_in has the last frame: the goodbye takes another lane and must not overtake it.
 
-        audio_in asks for what it misses when the next frame comes; behind the last one it is sent again unasked.
+        audio_in asks for what it misses when the next frame comes; the last ones are sent again unasked.
         """
         end = self._next * 16_000 // self.rates.caller - RESAMPLER_LAG
         began = again_at = self.clock.now()
