@@ -147,7 +147,7 @@ class Stream:
         self._closing = False
         self._batch_hangs = False
         self._settled = asyncio.Event()
-        self._told_to = self.channel.covered_to
+        self._told_to = self._told_of_speech = self.channel.covered_to
         self._last_words: set[asyncio.Task[None]] = set()
 
     # -- events ----------------------------------------------------------------------------------
@@ -174,8 +174,11 @@ class Stream:
                 if isinstance(event, CallerPcm):
                     await self._frame(event)
                 elif isinstance(event, SpeechStarted):
+                    self._told_of_speech = max(self._told_of_speech, self.channel.heard_to)
                     self.channel.started(event.onset)
                 elif isinstance(event, SpeechContinued):
+                    self._told_of_speech = max(self._told_of_speech, event.end)
+                    self.channel.started(event.onset)  # nothing new, unless its beginning was lost
                     self.channel.paused(event.onset, event.voiced, event.silent, self.kit.lull)
                 elif isinstance(event, SpeechEnded):
                     if event.end > self.channel.heard_to:
@@ -191,6 +194,18 @@ class Stream:
             await self._catch_up(frame.first)
             self._give_up(frame.first)
         self._hear(frame.first, frame.pcm)
+        if self.channel.current is not None and self.channel.heard_to - self._told_of_speech > RATE:
+            await self._ask_for_marks()
+
+    async def _ask_for_marks(self) -> None:
+        """Speech is told of ten times a second; it is not, so its end was lost: the journal has it."""
+        first, self._told_of_speech = self._told_of_speech, self.channel.heard_to
+        if self.kit.sounds is not None:
+            with suppress(NoAnswer):
+                most = self.channel.heard_to - first
+                piece = await self.kit.sounds.piece(self.call, self.number, first, most)
+                for mark in piece.marks if piece else ():
+                    self._mark(mark.kind, mark.onset)
 
     def _hear(self, first: int, pcm: bytes) -> None:
         self._guarded(lambda: self.channel.frame(first, pcm))

@@ -225,7 +225,7 @@ class Breaker(Section, frozen=True):
 class Warden(Section, frozen=True):
     """When a silent process counts as wedged."""
 
-    wedge_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    wedge_ms: Annotated[int, Meta(ge=100, le=60_000)] = 700
     poll_ms: Annotated[int, Meta(ge=20, le=10_000)] = 250
     boot_grace_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
     slow_ms: Annotated[int, Meta(ge=100, le=600_000)] = 2000

@@ -25,6 +25,7 @@ from schemas import (
     Final,
     Partial,
     SessionOpened,
+    SpeechContinued,
     SpeechEnded,
     SpeechMark,
     SpeechStarted,
@@ -631,6 +632,25 @@ async def test_a_gap_on_the_media_lane_is_filled_from_the_journal(tmp_path: Path
         assert (await it.agent.heard(Final)).text == "whole"
         it.say(4 * S, lost=True)
         proven(await it.hangs_up(), 4 * S)
+
+
+async def test_a_beginning_and_an_end_of_speech_that_were_lost_are_found_out(
+    tmp_path: Path,
+) -> None:
+    """The events lane was down, not the media lane: no hole in the sound shows it."""
+    async with stand(tmp_path) as it:
+        it.say(2 * S)
+        await it.taken()
+        it.begins(S, lost=True)
+        it.agent.publish(SpeechContinued(call=CALL, onset=S, end=2 * S, voiced=S, silent=0))
+        it.heard += 1
+        it.say(3 * S)
+        await it.taken()
+        it.ends(S, 3 * S, lost=True)
+        it.say(5 * S)
+        final = await it.agent.heard(Final)
+        assert (final.utterance, final.text) == (S, "whole")
+        proven(await it.hangs_up(), 5 * S)
 
 
 async def test_what_nobody_has_is_said_to_be_lost(tmp_path: Path) -> None:
