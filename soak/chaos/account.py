@@ -59,17 +59,15 @@ class Account:
 
 def by_position(segments: Sequence[Segment], end: int) -> Account:
     """One channel's segments in the order of the file, of a call of `end` samples."""
-    at = covered = twice = reordered = 0
-    for segment in segments:
-        if not segment.covers:
-            continue
-        start, stop = max(0, segment.start), min(end, segment.end)
-        if start < at:
-            fresh = max(0, stop - at)
-            twice += (stop - start) - fresh
-            if stop <= at:
-                reordered += stop - start
+    spans = [(max(0, s.start), min(end, s.end)) for s in segments if s.covers]
+    covered = at = 0
+    for start, stop in sorted(spans):
         covered += max(0, stop - max(start, at))
+        at = max(at, stop)
+    twice = sum(stop - start for start, stop in spans) - covered
+    at = reordered = 0
+    for start, stop in spans:
+        reordered += stop - start if start < at and stop <= at else 0
         at = max(at, stop)
     given_up = sum(s.end - s.start for s in segments if s.kind == "lost")
     lost = end - covered + min(covered, given_up)

@@ -72,7 +72,8 @@ def main(arguments: list[str]) -> int:
 
         serve(load().responder)
         return 0
-    orders = Orders(load().run_dir, name)  # before anything takes os.write or time.time for itself
+    orders = Orders(load().run_dir, name)
+    orders.replace()  # before anything takes os.write or time.time for itself
     orders.start()
     if wrap := WRAP.get(name):
         wrap(orders)

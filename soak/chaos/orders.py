@@ -56,9 +56,8 @@ class Orders(threading.Thread):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(path)
         self._write, self._time, self._time_ns = os.write, time.time, time.time_ns
-        self._replace()
 
-    def _replace(self) -> None:
+    def replace(self) -> None:
         """The three things no signal can do to a process from outside; all else is real."""
         os.write = self._slow_write  # type: ignore[assignment] # the same call, later
         time.time = lambda: self._time() + self._wall_ns / 1e9

@@ -247,7 +247,8 @@ def _keep(order: Order, settings: Settings, callers: Callers) -> None:
         return
     order.kept.mkdir(parents=True, exist_ok=True)
     for call in callers.calls:
-        if call.account.exact and not call.dropped and not call.error:
+        well = call.account.exact and not call.words.missing
+        if well and not call.dropped and not call.error:
             tidy(call, settings)
             continue
         folder = order.kept / call.id
