@@ -16,6 +16,7 @@ from soak import (
     bench_endpoint,
     bench_fanout,
     bench_idle,
+    bench_journal,
     bench_load,
     bench_oneway,
     bench_stale,
@@ -26,6 +27,7 @@ from soak.bench_kit import Bench, Result, Tell
 BENCHES: dict[str, Bench] = {
     bench_fanout.NAME: bench_fanout.run,
     bench_oneway.NAME: bench_oneway.run,
+    bench_journal.NAME: bench_journal.run,
     bench_idle.NAME: bench_idle.run,
     bench_load.NAME: bench_load.run,
     bench_calls.NAME: bench_calls.run,
