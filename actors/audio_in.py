@@ -149,6 +149,7 @@ class AudioInActor:
         )
         self._ears: dict[tuple[str, int], Ear] = {}
         self._heard: dict[str, int] = {}
+        self._loaded = asyncio.Event()
 
     def attach(self, runtime: Runtime) -> None:
         """The journal tells of its disk by itself."""
@@ -157,6 +158,7 @@ class AudioInActor:
     async def load(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._vad.load)
         await self._journal.load()
+        self._loaded.set()
 
     async def close(self) -> None:
         self._ears.clear()
@@ -167,7 +169,8 @@ class AudioInActor:
         return self._journal.figures
 
     async def answer(self, request: Event) -> Event:
-        """Replays, and what the journal holds."""
+        """Replays, and what the journal holds; who asks while it is still being read waits for that."""
+        await self._loaded.wait()
         if (answer := self._journal.answer(request)) is not None:
             return answer
         return Refused(why=f"audio_in does not answer {type(request).__name__}", status=404)
@@ -227,6 +230,7 @@ class AudioInActor:
         if (missing := max(0, missing - known)) > 0:
             log.error("the line has lost sound", call_id=event.call, first=first, samples=missing)
             first, sound = first + missing, pcm[2 * missing :]
+        newest = ear.journal.last_mark
         ear.journal.append(first, sound)
         for at in range(0, len(sound), 2 * RATE):
             some = sound[at : at + 2 * RATE]
@@ -237,6 +241,8 @@ class AudioInActor:
                     first=first + at // 2,
                     rate=RATE,
                     pcm=some,
+                    onset=newest.onset if newest else -1,
+                    ended=newest is None or newest.kind == "ended",
                 )
             )
         self._confirm(ear, event, emit)

@@ -127,9 +127,9 @@ class Channel:
             self.session.settle()
             self._settled_at = voiced
 
-    def ended(self) -> None:
-        """Speech has ended."""
-        if self.current is None:
+    def ended(self, onset: int | None = None) -> None:
+        """Speech has ended; that of `onset`, and no later one, if it is named."""
+        if self.current is None or (onset is not None and onset < self.current.onset):
             return
         self.current.end = self._taken_to = self._fed_to
         self.current = None

@@ -20,7 +20,7 @@ from ulid import ULID
 from actors.backoff import ATTEMPTS, backoff_s
 from actors.channel import LONGEST_SILENCE, Channel
 from actors.degraded import Allowance, Chunk, Degraded
-from actors.doors import Grant, Leave, Sounds
+from actors.doors import PIECE, Grant, Leave, Sounds
 from actors.segments import Segment
 from actors.speakers import Speakers
 from actors.stall import Stall
@@ -35,6 +35,7 @@ from schemas import (
     Event,
     Final,
     Partial,
+    Replayed,
     SessionOpened,
     SpeechContinued,
     SpeechEnded,
@@ -47,8 +48,10 @@ from schemas import (
 
 log = structlog.get_logger()
 RATE = 16_000
-REPLAY_TRIES = 8
-"""Seconds, about, that audio_in may be away before sound it alone has is given up."""
+REPLAY_S = 10.0
+"""How long audio_in may be away before sound it alone has is given up."""
+AGAIN_S = 0.1
+"""Until it is asked again, when it has said no."""
 LAST_WORDS_S = 30.0
 LOOK_S = 0.25
 """How long a hang-up waits for words still owed by a live session, before the batch engine gets them."""
@@ -147,7 +150,7 @@ class Stream:
         self._closing = False
         self._batch_hangs = False
         self._settled = asyncio.Event()
-        self._told_to = self._told_of_speech = self.channel.covered_to
+        self._told_to = self.channel.covered_to
         self._last_words: set[asyncio.Task[None]] = set()
 
     # -- events ----------------------------------------------------------------------------------
@@ -159,7 +162,7 @@ class Stream:
                 self._adopt(await self._open())
             except EngineError as error:
                 self._degrade(str(error))
-            await self._catch_up(None, tries=1)
+            await self._catch_up(None, patience_s=0)
 
     async def transcribe_what_is_left(self) -> None:
         """The call ended while nobody listened: the batch engine gets all of it."""
@@ -174,16 +177,13 @@ class Stream:
                 if isinstance(event, CallerPcm):
                     await self._frame(event)
                 elif isinstance(event, SpeechStarted):
-                    self._told_of_speech = max(self._told_of_speech, self.channel.heard_to)
                     self.channel.started(event.onset)
                 elif isinstance(event, SpeechContinued):
-                    self._told_of_speech = max(self._told_of_speech, event.end)
-                    self.channel.started(event.onset)  # nothing new, unless its beginning was lost
                     self.channel.paused(event.onset, event.voiced, event.silent, self.kit.lull)
                 elif isinstance(event, SpeechEnded):
                     if event.end > self.channel.heard_to:
                         await self._catch_up(event.end)
-                    self.channel.ended()
+                    self.channel.ended(event.onset)
                 self._check()
             except EngineError as error:
                 self._degrade(str(error))
@@ -193,19 +193,15 @@ class Stream:
         if frame.first > self.channel.heard_to:
             await self._catch_up(frame.first)
             self._give_up(frame.first)
+        self._follow(frame)
         self._hear(frame.first, frame.pcm)
-        if self.channel.current is not None and self.channel.heard_to - self._told_of_speech > RATE:
-            await self._ask_for_marks()
 
-    async def _ask_for_marks(self) -> None:
-        """Speech is told of ten times a second; it is not, so its end was lost: the journal has it."""
-        first, self._told_of_speech = self._told_of_speech, self.channel.heard_to
-        if self.kit.sounds is not None:
-            with suppress(NoAnswer):
-                most = self.channel.heard_to - first
-                piece = await self.kit.sounds.piece(self.call, self.number, first, most)
-                for mark in piece.marks if piece else ():
-                    self._mark(mark.kind, mark.onset)
+    def _follow(self, frame: CallerPcm) -> None:
+        """What a frame tells of speech is known, unless an event of the other lane was lost."""
+        if frame.onset >= 0:
+            self._guarded(lambda: self.channel.started(frame.onset))
+            if frame.ended:
+                self._guarded(lambda: self.channel.ended(frame.onset))
 
     def _hear(self, first: int, pcm: bytes) -> None:
         self._guarded(lambda: self.channel.frame(first, pcm))
@@ -224,16 +220,13 @@ class Stream:
     def _owes(self) -> bool:
         return any(utterance.end is not None for utterance in self.channel.owed)
 
-    async def _catch_up(self, to: int | None, tries: int = REPLAY_TRIES) -> None:
+    async def _catch_up(self, to: int | None, patience_s: float = REPLAY_S) -> None:
         """Ask the journal for what comes after the last known sample, up to `to` or to its end."""
         while self.kit.sounds is not None and (to is None or self.channel.heard_to < to):
             try:
-                piece = await self.kit.sounds.piece(self.call, self.number, self.channel.heard_to)
+                piece = await self._piece(self.channel.heard_to, PIECE, patience_s)
             except NoAnswer:
-                tries -= 1
-                if tries <= 0:
-                    return
-                continue
+                return
             if piece is None or not piece.pcm:
                 return
             self._give_up(piece.first)
@@ -246,11 +239,24 @@ class Stream:
             self._hear(at, piece.pcm[2 * (at - piece.first) :])
             await asyncio.sleep(0)
 
+    async def _piece(self, first: int, most: int, patience_s: float = REPLAY_S) -> Replayed | None:
+        """From the journal, whose keeper may be away for a while. Raises NoAnswer."""
+        assert self.kit.sounds is not None
+        clock = self._emit.clock
+        until_ns = clock.now() + int(patience_s * 1e9)
+        while True:
+            try:
+                return await self.kit.sounds.piece(self.call, self.number, first, most)
+            except NoAnswer:
+                if clock.now() >= until_ns:
+                    raise
+            await clock.sleep_until(clock.now() + int(AGAIN_S * 1e9))
+
     def _mark(self, kind: str, onset: int) -> None:
         if kind == "started":
             self._guarded(lambda: self.channel.started(onset))
         elif kind == "ended":
-            self._guarded(self.channel.ended)
+            self._guarded(lambda: self.channel.ended(onset))
 
     def _give_up(self, first: int) -> None:
         """Samples before `first` are nowhere to be had: silence takes their place, and it is said."""
@@ -547,17 +553,12 @@ class Stream:
 
     async def _sound(self, first: int, end: int) -> bytes:
         """Samples [first, end) from the journal; silence for what it does not have."""
-        sound, tries = bytearray(), REPLAY_TRIES
+        sound = bytearray()
         while self.kit.sounds is not None and (at := first + len(sound) // 2) < end:
             try:
-                piece = await self.kit.sounds.piece(
-                    self.call, self.number, at, min(80_000, end - at)
-                )
+                piece = await self._piece(at, min(PIECE, end - at))
             except NoAnswer:
-                tries -= 1
-                if not tries:
-                    raise EngineError("audio_in does not answer: its journal is needed") from None
-                continue
+                raise EngineError("audio_in does not answer: its journal is needed") from None
             if piece is None or not piece.pcm or piece.first >= end:
                 break
             sound += bytes(2 * (piece.first - at)) + piece.pcm
@@ -583,8 +584,8 @@ class Stream:
     async def hang_up(self) -> None:
         """The call is over: the last words, then what the batch engine must still do, then nothing."""
         async with self._lock:
-            await self._catch_up(None, tries=1)
-            self._mark("ended", 0)
+            await self._catch_up(None)
+            self._guarded(self.channel.ended)
             self._settled.clear()
             self._closing = True
         if self.pinned is not None and self.channel.owed:

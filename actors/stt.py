@@ -26,6 +26,7 @@ from schemas import (
     CallerPcm,
     CallOpened,
     Event,
+    Kept,
     SpeechContinued,
     SpeechEnded,
     SpeechStarted,
@@ -34,6 +35,7 @@ from schemas import (
 
 log = structlog.get_logger()
 MOST_CHANNELS = 8
+ASK_AGAIN_S = 1.0
 
 
 class SttActor:
@@ -141,14 +143,22 @@ class SttActor:
                 stream.recover()
 
     async def _transcribe_leftovers(self) -> None:
-        """Calls that ended while nobody could transcribe them; see `journal.list`."""
+        """Calls that ended while nobody could transcribe them, as often as a batch is due."""
         assert self.kit.sounds is not None
         assert self._runtime is not None
-        try:
-            kept = await self.kit.sounds.kept()
-        except NoAnswer as error:
-            log.warning("audio_in can't say what is left", why=str(error))
-            return
+        clock = self._runtime.clock
+        while True:
+            wait_s = self.kit.batch_interval_s
+            try:
+                await self._transcribe(await self.kit.sounds.kept())
+            except NoAnswer as error:
+                log.warning("audio_in can't say what is left", why=str(error))
+                wait_s = ASK_AGAIN_S
+            await clock.sleep_until(clock.now() + int(wait_s * 1e9))
+
+    async def _transcribe(self, kept: tuple[Kept, ...]) -> None:
+        """What is left of calls that are over; see `journal.list`."""
+        assert self._runtime is not None
         going_on = {opened.call for opened in self._runtime.control.calls}
         for left in kept:
             if left.open or left.call in going_on or any(c == left.call for c, _ in self._streams):

@@ -25,7 +25,6 @@ from schemas import (
     Final,
     Partial,
     SessionOpened,
-    SpeechContinued,
     SpeechEnded,
     SpeechMark,
     SpeechStarted,
@@ -60,13 +59,24 @@ class Stand:
     at: int = 0
     heard: int = 0
 
-    def say(self, end: int, lost: bool = False, channel: int = 0, begin: int | None = None) -> None:
+    def say(
+        self,
+        end: int,
+        lost: bool = False,
+        channel: int = 0,
+        begin: int | None = None,
+        onset: int = -1,
+        ended: bool = True,
+    ) -> None:
         """Sound up to `end`: into the journal, then onto the bus unless it is `lost` there."""
         for first in range(self.at if begin is None else begin, end, FRAME):
             pcm = numbered(first, min(FRAME, end - first))
             self.sounds.keep(CALL, first, pcm, channel)
             if not lost:
-                self.agent.publish(CallerPcm(call=CALL, first=first, pcm=pcm, channel=channel))
+                frame = CallerPcm(
+                    call=CALL, first=first, pcm=pcm, channel=channel, onset=onset, ended=ended
+                )
+                self.agent.publish(frame)
                 self.heard += 1
         if begin is None:
             self.at = end
@@ -460,6 +470,22 @@ async def test_o5_a_used_up_budget_keeps_the_sound(tmp_path: Path) -> None:
         proven(await it.hangs_up(), 3 * S)
 
 
+async def test_what_a_hang_up_could_not_flush_is_transcribed_later(tmp_path: Path) -> None:
+    """No restart needs to remind of it."""
+    async with stand(tmp_path, batch_fails="503") as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        it.sounds.journal.journals.opened(CALL)
+        await it.hangs_up()
+        it.sounds.journal.journals.closed(CALL)
+        it.batch.fails = ""
+        await it.passes(31)
+        await until(lambda: not it.sounds.journal.journals.kept())
+        proven(it.written(), 3 * S)
+
+
 async def test_o5_a_hang_up_flushes_what_is_left(tmp_path: Path) -> None:
     async with stand(tmp_path) as it:
         it.engine.refuses = "down"
@@ -634,23 +660,34 @@ async def test_a_gap_on_the_media_lane_is_filled_from_the_journal(tmp_path: Path
         proven(await it.hangs_up(), 4 * S)
 
 
-async def test_a_beginning_and_an_end_of_speech_that_were_lost_are_found_out(
+async def test_speech_whose_beginning_and_end_were_lost_is_found_in_the_frames(
     tmp_path: Path,
 ) -> None:
     """The events lane was down, not the media lane: no hole in the sound shows it."""
     async with stand(tmp_path) as it:
         it.say(2 * S)
-        await it.taken()
         it.begins(S, lost=True)
-        it.agent.publish(SpeechContinued(call=CALL, onset=S, end=2 * S, voiced=S, silent=0))
-        it.heard += 1
-        it.say(3 * S)
-        await it.taken()
+        it.say(3 * S, onset=S, ended=False)
         it.ends(S, 3 * S, lost=True)
-        it.say(5 * S)
+        it.say(4 * S, onset=S, ended=True)
         final = await it.agent.heard(Final)
         assert (final.utterance, final.text) == (S, "whole")
-        proven(await it.hangs_up(), 5 * S)
+        proven(await it.hangs_up(), 4 * S)
+
+
+async def test_an_end_of_earlier_speech_ends_no_later_one(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        await it.utterance(S, 3 * S)
+        it.say(9 * S)
+        it.begins(9 * S)
+        it.say(10 * S)
+        await it.taken()
+        it.ends(S, 3 * S)
+        it.say(11 * S)
+        it.ends(9 * S, 11 * S)
+        final = await it.agent.heard(Final, 2)
+        assert (final.utterance, final.end) == (9 * S, 11 * S)
+        proven(await it.hangs_up(), 11 * S)
 
 
 async def test_what_nobody_has_is_said_to_be_lost(tmp_path: Path) -> None:

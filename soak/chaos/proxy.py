@@ -78,6 +78,8 @@ class Proxy:
             up.cancel()
         except OSError:
             pass  # either side is gone: so are we
+        except asyncio.CancelledError:
+            pass  # asyncio.Server would log it as an error of ours
         finally:
             for one in (writer, away):
                 if one is not None:

@@ -22,7 +22,15 @@ from bus.endpoints import Endpoints
 from bus.errors import BargeinError
 from bus.settings import Settings
 from ops.supervisor import Supervisor
-from schemas import ActorKilled, AskHealth, Event, Health, SttDegraded, SttRecovered
+from schemas import (
+    ActorKilled,
+    AskHealth,
+    Event,
+    Health,
+    SpeechContinued,
+    SttDegraded,
+    SttRecovered,
+)
 from soak.chaos.faults import ACTORS, DECODER, PROXY, Fault
 from soak.chaos.orders import send
 from soak.chaos.proxy import Proxy
@@ -35,6 +43,7 @@ ASK_S = 0.2
 LOOK_S = 0.05
 WALL_S = 3600.0
 FREE = resource.RLIM_INFINITY
+AFTER_NS = 3_000_000_000
 SLOW_MS = 30
 """A write of 20 ms of sound that takes longer than that: the disk can't keep up."""
 
@@ -89,12 +98,10 @@ class Striker:
 
     async def _strike(self, fault: Fault) -> None:
         for other in self.struck:
-            if other.back_s is None and (
-                other.fault.victim == fault.victim or fault.how == "stands still"
-            ):
+            if other.back_s is None and _touches(fault, other.fault):
                 other.alone = False
         struck = Struck(fault, time.monotonic_ns())
-        struck.alone = not self._halted
+        struck.alone = not self._halted and not self._stirs(fault)
         self.struck.append(struck)
         if fault.kind in ("kill", "wedge"):
             await self._signal(struck)
@@ -108,6 +115,11 @@ class Striker:
             await self._stand_still(struck)
         else:
             self._order(struck)
+
+    def _stirs(self, fault: Fault) -> bool:
+        """Whether what was done just before may still be felt where `fault` strikes."""
+        since_ns = time.monotonic_ns() - AFTER_NS
+        return any(one.at_ns >= since_ns and _touches(one.fault, fault) for one in self.struck[:-1])
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -170,15 +182,18 @@ class Striker:
     async def _stop_decoders(self, struck: Struck) -> None:
         """In mid-word: every decoder stands still, and no stream of results ends."""
         noticed = self._watch.expect(lambda event: isinstance(event, SttDegraded))
+        spoken = self._watch.expect(lambda event: isinstance(event, SpeechContinued))
         mended = self._watch.expect(lambda event: isinstance(event, SttRecovered))
         decoders = _children((await self._pids()).get("stt", 0))
         struck.at_ns = time.monotonic_ns()
         struck.done = sum(_kill(child.pid, signal.SIGSTOP) for child in decoders) > 0
-        self._spawn(self._hung(struck, noticed, mended))
+        self._spawn(self._hung(struck, spoken, noticed, mended))
 
-    async def _hung(self, struck: Struck, noticed: Any, mended: Any) -> None:
+    async def _hung(self, struck: Struck, spoken: Any, noticed: Any, mended: Any) -> None:
+        """Noticed so long after somebody has begun to speak, or was speaking."""
         at_ns = await _away(self._watch.wait, noticed, BACK_S)
-        struck.noticed_s = (at_ns - struck.at_ns) / 1e9 if at_ns else None
+        spoken_ns = self._watch.wait(spoken, 0)
+        struck.noticed_s = (at_ns - spoken_ns) / 1e9 if at_ns and spoken_ns else None
         at_ns = await _away(self._watch.wait, mended, BACK_S if at_ns else 0)
         struck.back_s = (at_ns - struck.at_ns) / 1e9 if at_ns else None
 
@@ -238,6 +253,12 @@ class Striker:
             order = {"do": "raise" if fault.kind == "exception" else fault.kind, "at": fault.how}
         victims = ACTORS if fault.victim == "all" else (fault.victim,)
         struck.done = sum(send(run_dir, victim, **order) for victim in victims) > 0
+
+
+def _touches(fault: Fault, other: Fault) -> bool:
+    """Whether a figure of `other` says nothing of it alone when `fault` comes too."""
+    everybody = fault.how == "stands still" or fault.victim == BROKER
+    return everybody or fault.victim == other.victim or other.kind == "hang"
 
 
 async def _away(work: Callable[..., Any], *arguments: Any) -> Any:
