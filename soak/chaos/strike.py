@@ -31,7 +31,7 @@ from schemas import (
     SttDegraded,
     SttRecovered,
 )
-from soak.chaos.faults import ACTORS, DECODER, PROXY, Fault
+from soak.chaos.faults import ACTORS, BROKER, DECODER, PROXY, Fault
 from soak.chaos.orders import send
 from soak.chaos.proxy import Proxy
 from soak.chaos.watch import Watch
@@ -119,7 +119,7 @@ class Striker:
     def _stirs(self, fault: Fault) -> bool:
         """Whether what was done just before may still be felt where `fault` strikes."""
         since_ns = time.monotonic_ns() - AFTER_NS
-        return any(one.at_ns >= since_ns and _touches(one.fault, fault) for one in self.struck[:-1])
+        return any(one.at_ns >= since_ns and _touches(one.fault, fault) for one in self.struck)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
