@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from bus.endpoints import Endpoints
 from bus.runtime import Actor, Context
 from bus.settings import Settings
 from engines.protocols import BatchStt, SttEngine, Vad
+
+if TYPE_CHECKING:
+    from engines.stt_deepgram import DeepgramSettings
 
 Build = Callable[[Settings, Context, Endpoints], Actor]
 
@@ -38,10 +42,10 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.stt import SttActor
 
     stt = settings.stt
-    engine = recogniser(stt.engine, stt.partial_ms)
+    engine = recogniser(stt.engine, settings)
     kit = Kit(
         engine,
-        batch_recogniser(stt.batch_engine),
+        batch_recogniser(stt.batch_engine, settings),
         None,
         Anyone(),
         endpoint=stt.engine,
@@ -61,24 +65,47 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
     )
 
 
-def batch_recogniser(name: str) -> BatchStt | None:
-    """`pocketsphinx` (embedded) or `none`."""
+def batch_recogniser(name: str, settings: Settings) -> BatchStt | None:
+    """`pocketsphinx` (embedded), `deepgram` (remote) or `none`."""
     if name == "none":
         return None
+    if name == "deepgram":
+        from engines.batch_deepgram import DeepgramBatch
+
+        return DeepgramBatch(_deepgram(settings), settings.deepgram.token.reveal())
     from engines.batch_pocketsphinx import PocketsphinxBatch
 
     return PocketsphinxBatch()
 
 
-def recogniser(name: str, partial_ms: int) -> SttEngine:
-    """`pocketsphinx` (embedded) or `null` (understands nothing)."""
+def recogniser(name: str, settings: Settings) -> SttEngine:
+    """`pocketsphinx` (embedded), `deepgram` (remote) or `null` (understands nothing)."""
     if name == "null":
         from engines.stt_null import NullEngine
 
         return NullEngine()
+    if name == "deepgram":
+        from engines.stt_deepgram import DeepgramEngine
+
+        return DeepgramEngine(_deepgram(settings), settings.deepgram.token.reveal())
     from engines.stt_pocketsphinx import PocketsphinxEngine
 
-    return PocketsphinxEngine(partial_ms)
+    return PocketsphinxEngine(settings.stt.partial_ms)
+
+
+def _deepgram(settings: Settings) -> DeepgramSettings:
+    from engines.stt_deepgram import DeepgramSettings
+
+    deepgram = settings.deepgram
+    return DeepgramSettings(
+        url=deepgram.url,
+        model=deepgram.model,
+        language=deepgram.language,
+        diarize=deepgram.diarize,
+        connect_s=deepgram.connect_timeout_s,
+        keep_alive_s=deepgram.keep_alive_s,
+        finalize_wait_s=deepgram.finalize_wait_ms / 1000,
+    )
 
 
 def _turn_manager(settings: Settings, context: Context, where: Endpoints) -> Actor:

@@ -120,15 +120,28 @@ class Journal(Section, frozen=True):
 class Stt(Section, frozen=True):
     """Speech to text."""
 
-    engine: Literal["pocketsphinx", "null"] = "pocketsphinx"
+    engine: Literal["pocketsphinx", "deepgram", "null"] = "pocketsphinx"
     preroll_ms: Annotated[int, Meta(ge=300, le=5000)] = 400
     partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 100
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
     stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
-    batch_engine: Literal["pocketsphinx", "none"] = "pocketsphinx"
+    batch_engine: Literal["pocketsphinx", "deepgram", "none"] = "pocketsphinx"
     batch_interval_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 30.0
     batch_wait_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
     batch_budget_s: Annotated[float, Meta(ge=0.0, le=10_000_000.0)] = 0.0
+
+
+class Deepgram(Section, frozen=True):
+    """The remote recogniser. `token` comes from DEEPGRAM_API_KEY alone, never from a file."""
+
+    url: NonEmpty = "wss://api.deepgram.com/v1/listen"
+    model: NonEmpty = "nova-3"
+    language: NonEmpty = "en"
+    diarize: bool = False
+    connect_timeout_s: Seconds = 5.0
+    keep_alive_s: Annotated[float, Meta(ge=0.5, le=9.0)] = 4.0
+    finalize_wait_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    token: Secret = Secret()
 
 
 class Turns(Section, frozen=True):
@@ -241,6 +254,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audio_in: AudioIn = AudioIn()
     journal: Journal = Journal()
     stt: Stt = Stt()
+    deepgram: Deepgram = Deepgram()
     turns: Turns = Turns()
     watch: Watch = Watch()
     phrases: Phrases = Phrases()
@@ -284,6 +298,7 @@ SECTIONS: dict[str, type[Section]] = {
     "audio_in": AudioIn,
     "journal": Journal,
     "stt": Stt,
+    "deepgram": Deepgram,
     "turns": Turns,
     "watch": Watch,
     "phrases": Phrases,
@@ -295,6 +310,8 @@ SECTIONS: dict[str, type[Section]] = {
     "warden": Warden,
 }
 
+HIDDEN = {"api_key": "LLM_API_KEY", "token": "DEEPGRAM_API_KEY"}
+"""Keys that hold secrets, and the variables that set them."""
 _TRUE = frozenset({"1", "true"})
 _FALSE = frozenset({"0", "false"})
 
@@ -309,7 +326,7 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
     """Read fleet.toml (default: config/fleet.toml under home), let the environment override it."""
     where = home(env)
     source = path or where / "config" / "fleet.toml"
-    tables = Checker(source, SECTIONS, {"api_key": "LLM_API_KEY"}).tables(_read(source))
+    tables = Checker(source, SECTIONS, HIDDEN).tables(_read(source))
     for section, key, value in _overrides(env):
         tables.setdefault(section, {})[key] = value
     made = {name: cls(**tables.get(name, {})) for name, cls in SECTIONS.items()}
@@ -341,6 +358,8 @@ def _overrides(env: Mapping[str, str]) -> list[tuple[str, str, object]]:
             found.append(("llm", key, _not_empty(variable, text)))
     if key := env.get("LLM_API_KEY", ""):
         found.append(("llm", "api_key", Secret(key)))
+    if key := env.get("DEEPGRAM_API_KEY", ""):
+        found.append(("deepgram", "token", Secret(key)))
     return found
 
 

@@ -1,1 +1,1 @@
-"""Servers that speak a provider's protocol, honestly, and fail as real ones do."""
+"""Small honest servers that speak a provider's protocol, and can be told to misbehave."""
