@@ -23,17 +23,18 @@ def _hearing(orders: Orders) -> None:
 
 def _recognition(orders: Orders) -> None:
     from actors import build
+    from bus.settings import Settings
     from engines.protocols import BatchStt, SttEngine
     from soak.chaos.engines import FaultyBatch, FaultyEngine, Notes
 
     notes = Notes(load().run_dir)
     live, batch = build.recogniser, build.batch_recogniser
 
-    def faulty(name: str, partial_ms: int) -> SttEngine:
-        return FaultyEngine(live(name, partial_ms), orders, notes)
+    def faulty(name: str, settings: Settings) -> SttEngine:
+        return FaultyEngine(live(name, settings), orders, notes)
 
-    def faulty_batch(name: str) -> BatchStt | None:
-        inner = batch(name)
+    def faulty_batch(name: str, settings: Settings) -> BatchStt | None:
+        inner = batch(name, settings)
         return inner and FaultyBatch(inner, orders, notes)
 
     build.recogniser = faulty
