@@ -126,7 +126,9 @@ class Pinned:
             self._stall.worked(
                 heard, heard is not None and heard >= self._fed and nothing_owed, at_ns
             )
-        if self._stall.hangs(at_ns):
+        if self._stall.hangs(at_ns) and self._stall.hangs(
+            at_ns, getattr(self.session, "runs", False)
+        ):
             raise EngineError("it hangs: sound goes in and nothing comes out")
 
 

@@ -125,6 +125,15 @@ def test_an_engine_that_tells_how_far_it_is_is_judged_by_that() -> None:
     assert stall.hangs(19 * S + 2500 * MS)
 
 
+def test_an_engine_that_runs_gets_longer_but_not_for_ever() -> None:
+    stall = Stall(2500)
+    stall.fed(0)
+    assert stall.hangs(2500 * MS)
+    assert not stall.hangs(2500 * MS, runs=True)
+    assert not stall.hangs(9999 * MS, runs=True)
+    assert stall.hangs(10 * S, runs=True)
+
+
 def test_what_is_missing_is_asked_for_again_and_given_up_in_time() -> None:
     intake = Intake(0)
     assert intake.judge(0, 320, False, 0) == "take"

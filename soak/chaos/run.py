@@ -29,7 +29,7 @@ from soak.chaos.proxy import Proxy
 from soak.chaos.strike import Striker
 from soak.chaos.watch import Watch
 
-TABLES: dict[str, dict[str, Any]] = {"stt": {"batch_interval_s": 5.0, "batch_wait_s": 3.0}}
+TABLES: dict[str, dict[str, Any]] = {"stt": {"batch_interval_s": 5.0, "batch_wait_s": 10.0}}
 SETTLE_S = 30.0
 QUIET_S = 1.5
 """Calls go on for so long after the last fault."""
