@@ -12,6 +12,7 @@ import msgspec
 
 from bus.errors import BargeinError
 from soak import (
+    bench_backlog,
     bench_calls,
     bench_endpoint,
     bench_fanout,
@@ -34,6 +35,7 @@ BENCHES: dict[str, Bench] = {
     bench_stale.NAME: bench_stale.run,
     bench_voice.NAME: bench_voice.run,
     bench_endpoint.NAME: bench_endpoint.run,
+    bench_backlog.NAME: bench_backlog.run,
 }
 """In the order they are run: what is most easily disturbed comes first."""
 
