@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -53,6 +54,7 @@ def chaos(
     """Kill, wedge, reset, fill, break and mislead a fleet of its own during calls. Exit 65 on any loss."""
     where = folder or home() / "var" / "bench" / "chaos" / time.strftime("%Y%m%d-%H%M%S")
     order = Order(seed, minutes * 60, every, calls, _kinds(kinds), where)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else its fleet would go on for ever
     err = Console(stderr=True)
     with err.status("") as status:
         made = run(order, lambda text: status.update(text))
