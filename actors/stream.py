@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +76,18 @@ class Kit:
     thrown: Callable[[], float] = random.random
 
 
+@contextmanager
+def failing() -> Iterator[None]:
+    """Whatever an engine raises, it has failed: an OSError or a bug of its own costs no sample either."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:  # anybody's code; told whole in the log
+        log.exception("an engine raised what it should not")
+        raise EngineError(repr(error)) from error
+
+
 class Pinned:
     """A session and its name, which its results keep for ever. `why`: what it died of."""
 
@@ -88,26 +100,31 @@ class Pinned:
         self._now = at_ns
 
     def begin(self, utterance: int, first: int) -> None:
-        self.session.begin(utterance, first)
+        with failing():
+            self.session.begin(utterance, first)
 
     def feed(self, pcm: bytes) -> None:
         """Looked at before a send and after it: a dead session is noticed at once."""
         self._alive()
-        self.session.feed(pcm)
+        with failing():
+            self.session.feed(pcm)
         self._fed += len(pcm) // 2
         self._stall.fed(self._now)
         self._alive()
 
     def finish(self) -> None:
         self._alive()
-        self.session.finish()
+        with failing():
+            self.session.finish()
         self._stall.fed(self._now)
 
     def settle(self) -> None:
-        self.session.settle()
+        with failing():
+            self.session.settle()
 
     def resume(self) -> None:
-        self.session.resume()
+        with failing():
+            self.session.resume()
 
     def _alive(self) -> None:
         if dead := getattr(self.session, "dead", ""):
@@ -280,7 +297,8 @@ class Stream:
     # -- sessions --------------------------------------------------------------------------------
 
     async def _open(self) -> Pinned:
-        session = await self.kit.engine.open()
+        with failing():
+            session = await self.kit.engine.open()
         self.opened += 1
         return Pinned(session, self.kit, self._emit.clock.now())
 
@@ -303,9 +321,10 @@ class Stream:
         """What a session makes of it, under its own name, until it ends."""
         why = "the recogniser ended its session"
         try:
-            async with aclosing(pinned.session.results()) as results:  # type: ignore[type-var] # generators all
-                async for guess in results:
-                    self._heard(pinned, guess)
+            with failing():
+                async with aclosing(pinned.session.results()) as results:  # type: ignore[type-var] # generators all
+                    async for guess in results:
+                        self._heard(pinned, guess)
         except EngineError as error:
             why = str(error)
         finally:
@@ -542,7 +561,8 @@ class Stream:
 
         alarm = clock.call_at(clock.now() + int(limit_s * 1e9), stop)
         try:
-            return await task
+            with failing():
+                return await task
         except asyncio.CancelledError:
             if late:
                 self._batch_hangs = True
@@ -614,7 +634,7 @@ class Stream:
             self._degrade("no last words in time")
 
     async def _settle(self) -> None:
-        if self.degraded is not None and self.channel.owed:
+        if self.channel.owed:
             log.error("words are still owed; the sound is kept", call_id=self.call)
             return
         self._write(self.channel.quiet(now=True))

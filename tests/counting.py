@@ -48,11 +48,14 @@ class Session:
         self.pcm = b""
         self.dead = ""
         self.hangs = self.keeps_late = self.closed = False
+        self.bug: Exception | None = None
 
     def begin(self, utterance: int, first: int) -> None:
         self._utterance, self._first, self.pcm = utterance, first, b""
 
     def feed(self, pcm: bytes) -> None:
+        if self.bug is not None:
+            raise self.bug
         self.pcm += pcm
 
     def finish(self) -> None:
@@ -87,11 +90,12 @@ class Session:
 
 
 class Engine:
-    """`refuses`: why no session can be opened now."""
+    """`refuses`: why no session can be opened now; `bug`: what it raises instead of an EngineError."""
 
     def __init__(self, refuses: str = "", speaker: str = "") -> None:
         self.refuses, self._speaker = refuses, speaker
         self.sessions: list[Session] = []
+        self.bug: Exception | None = None
         self.tries = 0
 
     async def load(self) -> None: ...
@@ -102,6 +106,8 @@ class Engine:
         self.tries += 1
         if self.refuses:
             raise EngineError(self.refuses)
+        if self.bug is not None:
+            raise self.bug
         self.sessions.append(Session(self._speaker))
         return self.sessions[-1]
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from actors.segments import Segment, problems
 from soak.chaos.account import Fed, by_content, by_position, words
 from soak.chaos.faults import KINDS, WAYS, plan
-from soak.chaos.orders import Orders, reset_all, send
+from soak.chaos.orders import Orders, Told, reset_all, send
 from soak.chaos.proxy import Proxy
 from soak.chaos.run import Order, run
 
@@ -107,6 +107,8 @@ def test_a_seed_gives_the_same_faults_of_every_kind(seed: int) -> None:
 
 def test_an_order_is_carried_out_once_and_noted(tmp_path: Path) -> None:
     orders = Orders(tmp_path, "stt")
+    told = Told(tmp_path)
+    told.start()
     orders.start()
     assert not send(tmp_path, "nobody", do="raise", at="feed")
     assert send(tmp_path, "stt", do="raise", at="feed")
@@ -114,7 +116,8 @@ def test_an_order_is_carried_out_once_and_noted(tmp_path: Path) -> None:
         pass
     assert taken == "raise"
     assert orders.take("feed") == ""
-    assert "feed" in (tmp_path / "chaos-struck.jsonl").read_text()
+    told.close()
+    assert told.notes == [{"actor": "stt", "did": "raise", "at": "feed"}]
 
 
 def test_connections_to_others_are_reset_and_pairs_of_our_own_are_not(tmp_path: Path) -> None:

@@ -280,6 +280,24 @@ async def test_a_silent_hang_is_noticed_within_3_s_of_speech(tmp_path: Path) -> 
         proven(await it.hangs_up(), it.at)
 
 
+async def test_whatever_an_engine_raises_costs_no_sample(tmp_path: Path) -> None:
+    """An OSError at `open` once left a stream without a session, and its call without a transcript."""
+    async with stand(tmp_path) as it:
+        await it.utterance(S, 3 * S)
+        it.engine.sessions[0].bug = RuntimeError("a bug of its own")
+        it.engine.bug = OSError(24, "Too many open files")
+        await it.utterance(9 * S, 11 * S)
+        assert "a bug of its own" in it.agent.past(SttDegraded)[0].why
+        await it.passes(5)
+        assert it.engine.tries > 1
+        it.engine.bug = None
+        await it.passes(20)
+        await it.agent.heard(SttRecovered)
+        segments = await it.hangs_up()
+        proven(segments, 11 * S)
+        assert [segment.utterance for segment in segments if segment.text] == [S, 9 * S]
+
+
 # -- O3: backoff, attempts, one task per stream ----------------------------------------------------
 
 

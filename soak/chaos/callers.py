@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from actors.segments import Segment
@@ -181,13 +180,6 @@ def transcript(settings: Settings, call: Call) -> list[Segment]:
     if problem:
         call.problems.append(problem)
     return segments
-
-
-def read_fed(settings: Settings) -> list[Fed]:
-    """What the recognisers were given for their results."""
-    path = settings.run_dir / "chaos-fed.jsonl"
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    return [msgspec.json.decode(line, type=Fed) for line in lines]
 
 
 def tidy(call: Call, settings: Settings) -> None:

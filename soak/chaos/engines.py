@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import msgspec
-
 from engines.protocols import (
     BatchStt,
     Chunk,
@@ -29,8 +27,7 @@ from engines.protocols import (
     VadSession,
     Voice,
 )
-from soak.chaos.account import Fed
-from soak.chaos.orders import Orders, append
+from soak.chaos.orders import HARNESS, Orders, send
 
 ORDERED = "failed on order: nothing to do, this is chaos"
 LONG_TEXT = "garbage " * 2000
@@ -40,12 +37,11 @@ class Notes:
     """What was recognised from which samples."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._path = run_dir / "chaos-fed.jsonl"
+        self._run_dir = run_dir
 
     def add(self, start: int, end: int, crc: int, batch: bool = False) -> None:
         """A result is about to leave."""
-        fed = Fed(start, end, crc, batch)
-        append(self._path, msgspec.json.encode(fed).decode())
+        send(self._run_dir, HARNESS, start=start, end=end, crc=crc, batch=batch)
 
 
 @dataclass

@@ -14,11 +14,13 @@ import time
 from collections import Counter
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 log = structlog.get_logger()
 LONGEST = 4096
+HARNESS = "harness"
 
 
 def address(run_dir: Path, name: str) -> str:
@@ -103,17 +105,28 @@ class Orders(threading.Thread):
 
     def _note(self, what: str, at: str) -> None:
         """Which orders were really carried out."""
-        line = json.dumps({"actor": self._name, "did": what, "at": at, "ns": time.monotonic_ns()})
-        append(self._run_dir / "chaos-struck.jsonl", line)
+        send(self._run_dir, HARNESS, actor=self._name, did=what, at=at)
 
 
-def append(path: Path, line: str) -> None:
-    """One write, so that lines of several processes stay whole."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(fd, line.encode() + b"\n")
-    finally:
-        os.close(fd)
+class Told(threading.Thread):
+    """What the harmed processes tell of themselves. No file: their disk may be full."""
+
+    def __init__(self, run_dir: Path) -> None:
+        super().__init__(name="chaos-told", daemon=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address(run_dir, HARNESS))
+        self._run_dir = run_dir
+        self.notes: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        while note := json.loads(self._socket.recv(LONGEST)):
+            self.notes.append(note)
+
+    def close(self) -> None:
+        """Take what has come, then end."""
+        send(self._run_dir, HARNESS)
+        self.join()
+        self._socket.close()
 
 
 def reset_all() -> int:

@@ -22,9 +22,11 @@ from ops.doors import Doors
 from ops.supervisor import Supervisor
 from schemas import AskBreakers, AskStats, Breakers, Heartbeat
 from soak.bench_home import fleet, free_port, scratch
-from soak.chaos.callers import Callers, judge, read_fed, tidy
+from soak.chaos.account import Fed
+from soak.chaos.callers import Callers, judge, tidy
 from soak.chaos.faults import KINDS, Kind, plan
 from soak.chaos.figures import Bar, Figures, bars, figures
+from soak.chaos.orders import Told
 from soak.chaos.proxy import Proxy
 from soak.chaos.strike import Striker
 from soak.chaos.watch import Watch
@@ -124,6 +126,8 @@ async def _harm(
 ) -> Made:
     watch = Watch(Endpoints(settings.run_dir))
     watch.open()
+    told_us = Told(settings.run_dir)
+    told_us.start()
     striker = Striker(settings, supervisor, watch, proxy)
     callers = Callers(settings, order.calls, order.seed)
     faults = plan(order.seed, order.seconds, order.every_s, order.kinds)
@@ -148,14 +152,19 @@ async def _harm(
         talking.cancel()
         watch.close()
         striker.close()
+        told_us.close()
     tell("every call is checked")
     seconds = over[0] - began
-    fed = read_fed(settings)
+    fed = [msgspec.convert(note, Fed) for note in told_us.notes if "crc" in note]
     for call in callers.calls:
         judge(call, settings, fed)
     made = figures(order.seed, seconds, callers.calls, striker.struck, gauges)
-    made.notes = _notes(settings, supervisor, watch, callers, striker)
-    _keep(order, settings, callers)
+    done = Counter(f"{note['did']} at {note['at']}" for note in told_us.notes if "did" in note)
+    made.notes = {
+        **_notes(settings, supervisor, watch, callers, striker),
+        "orders carried out": dict(done),
+    }
+    _keep(order, settings, callers, fed)
     return Made(made, bars(made, striker.struck))
 
 
@@ -210,12 +219,6 @@ def _notes(
     settings: Settings, supervisor: Supervisor, watch: Watch, callers: Callers, striker: Striker
 ) -> dict[str, object]:
     """What may be of use to who wants to know why."""
-    path = settings.run_dir / "chaos-struck.jsonl"
-    carried = (
-        [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-        if path.exists()
-        else []
-    )
     return {
         "restarts": supervisor.restarts(),
         "events": dict(watch.seen),
@@ -224,7 +227,6 @@ def _notes(
         "degraded_ms": watch.degraded_ms,
         "refused": callers.refused,
         "let_in_s": [round(value, 2) for value in callers.waited_s],
-        "orders carried out": dict(Counter(f"{one['did']} at {one['at']}" for one in carried)),
         "struck": [
             {
                 "fault": str(one.fault),
@@ -241,7 +243,7 @@ def _notes(
     }
 
 
-def _keep(order: Order, settings: Settings, callers: Callers) -> None:
+def _keep(order: Order, settings: Settings, callers: Callers, fed: list[Fed]) -> None:
     """Calls that went well leave nothing; others leave recording, trace and transcript."""
     if order.kept is None:
         return
@@ -258,8 +260,7 @@ def _keep(order: Order, settings: Settings, callers: Callers) -> None:
         path = settings.transcript_dir / f"{call.id}.jsonl"
         if path.exists():
             shutil.copy(path, folder / "transcript.jsonl")
-    fed = settings.run_dir / "chaos-fed.jsonl"
-    if fed.exists():
-        shutil.copy(fed, order.kept)
+    lines = b"\n".join(msgspec.json.encode(one) for one in fed)
+    (order.kept / "chaos-fed.jsonl").write_bytes(lines)
     calls = [msgspec.to_builtins(call) for call in callers.calls]
     (order.kept / "calls.json").write_bytes(msgspec.json.format(msgspec.json.encode(calls)))
