@@ -37,6 +37,8 @@ from soak.chaos.proxy import Proxy
 from soak.chaos.watch import Watch
 
 log = structlog.get_logger()
+HEARING = ("audio_in", "stt", DECODER)
+"""Who has a part in noticing that a decoder hangs."""
 PHASE_S = 2.5
 BACK_S = 15.0
 ASK_S = 0.2
@@ -257,8 +259,9 @@ class Striker:
 
 def _touches(fault: Fault, other: Fault) -> bool:
     """Whether a figure of `other` says nothing of it alone when `fault` comes too."""
-    everybody = fault.how == "stands still" or fault.victim == BROKER
-    return everybody or fault.victim == other.victim or other.kind == "hang"
+    if fault.how == "stands still" or fault.victim in (BROKER, other.victim):
+        return True
+    return other.kind == "hang" and fault.victim in HEARING
 
 
 async def _away(work: Callable[..., Any], *arguments: Any) -> Any:
