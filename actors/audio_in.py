@@ -263,8 +263,7 @@ class AudioInActor:
         whole = len(ear.pending) // WINDOW_BYTES * WINDOW_BYTES
         sound = bytes(ear.pending[:whole])
         del ear.pending[:whole]
-        voice, push_soon = ear.fundamental.push(sound), getattr(ear.vad, "push_soon", None)
-        probabilities = await push_soon(voice) if push_soon else ear.vad.push(voice)
+        probabilities = await self._judged(ear, event, sound)
         for window in _windows(ear, sound, probabilities):
             if window.end <= ear.told_to:
                 continue
@@ -273,6 +272,16 @@ class AudioInActor:
                 if isinstance(mark, Rose):
                     continue  # of the moment: a successor need not know
                 ear.journal.mark(_written(mark, window, ear.journal.end))
+
+    async def _judged(self, ear: Ear, event: LinePcm, sound: bytes) -> list[float]:
+        """The detector's probability for each window; 0 where it failed: positions must not move."""
+        push_soon = getattr(ear.vad, "push_soon", None)
+        try:
+            voice = ear.fundamental.push(sound)
+            return await push_soon(voice) if push_soon else ear.vad.push(voice)
+        except Exception:  # an engine's own bug; told whole
+            log.exception("voice activity detector failed", call_id=event.call)
+            return [0.0] * (len(sound) // WINDOW_BYTES)
 
     async def _ear(self, event: LinePcm, emit: Emit) -> Ear:
         """A new one begins with the call, or where the journal of a predecessor ends."""

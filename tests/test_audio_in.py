@@ -169,6 +169,31 @@ async def test_a_position_beyond_belief_is_not_taken() -> None:
         assert len(joined(await up_to(agent, 640))) == 640
 
 
+class Stumbling(Loudness):
+    """It raises at the third push of a stream."""
+
+    pushes = 0
+
+    def open(self) -> Stumbling:
+        return Stumbling()
+
+    def push(self, pcm: bytes) -> list[float]:
+        self.pushes += 1
+        if self.pushes == 3:
+            raise RuntimeError("a bug of its own")
+        return super().push(pcm)
+
+
+async def test_a_detector_that_raises_moves_no_position() -> None:
+    quiet, loud = np.zeros(10 * WINDOW, np.int16), tone(20 * WINDOW)
+    stumbling = AudioInActor(Stumbling(), AudioIn(), CallerJournal())
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(stumbling):
+        line(agent, np.concatenate([quiet, loud, quiet]))
+        ended = await agent.heard(SpeechEnded)
+        assert agent.past(SpeechStarted)[0].onset == 10 * WINDOW
+        assert 29 <= ended.end / WINDOW <= 31
+
+
 async def test_where_speech_begins_goes_on_and_ends() -> None:
     quiet, loud = np.zeros(10 * WINDOW, np.int16), tone(20 * WINDOW)
     sound = np.concatenate([quiet, loud, quiet])
