@@ -19,7 +19,7 @@ from bus.errors import BargeinError
 from bus.settings import Settings
 from ops import wav
 from ops.cues import Cue
-from ops.line import CallRefused, Line
+from ops.line import Line
 from ops.placing import Caller, Clip, Plan, place
 from schemas import CallClosed, Event
 from soak import caller_set
@@ -131,7 +131,7 @@ class Callers:
         began_ns = time.monotonic_ns()
         try:
             placed = await place(plan, talker)
-        except (CallRefused, BargeinError) as error:
+        except BargeinError as error:
             if not who:
                 self.refused.append(str(error))
                 return

@@ -41,7 +41,6 @@ WAYS: dict[Kind, tuple[tuple[str, str], ...]] = {
     "clock jump": (("all", "wall"), ("turn_manager", "wall"), ("all", "stands still")),
 }
 """Victims of each kind, and how it is done to them."""
-HURTS_STT = frozenset(("open", "begin", "feed", "finish", "results"))
 
 
 @dataclass(frozen=True)

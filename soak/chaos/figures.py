@@ -14,7 +14,7 @@ from soak.chaos.faults import ACTORS, DECODER, KINDS, Kind
 from soak.chaos.strike import Struck
 
 BACK_S, NOTICED_S, HANG_S = 3.0, 1.0, 3.0
-FAULTS_PER_S = 500 / 1800
+FAULTS = 500
 SAMPLES_PER_KIND = 1_000_000
 LONG_S = 1800.0
 """A run of this length must have all its faults and samples; a shorter one only its exactness."""
@@ -151,7 +151,7 @@ def bars(made: Figures, struck: Sequence[Struck]) -> list[Bar]:
     if made.seconds >= LONG_S:
         least = min(kind.account.samples for kind in made.kinds)
         found += [
-            _bar("faults", made.total.faults, "faults", ">= 500", lambda v: v >= 500),
+            _bar("faults", made.total.faults, "faults", f">= {FAULTS}", lambda v: v >= FAULTS),
             _bar(
                 "samples of the kind with fewest",
                 least,
