@@ -16,6 +16,7 @@ import structlog
 import zmq
 
 from actors.build import ACTORS, AFTER
+from actors.environments import move
 from bus.ask import ask
 from bus.endpoints import Endpoints
 from bus.errors import BargeinError, NoAnswer
@@ -33,7 +34,7 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 def main(arguments: list[str]) -> int:
-    """Run the named actor; 78 for what a restart can't mend, 70 for one that can't be made."""
+    """Run the named actor; 78 for what a restart can't mend."""
     if len(arguments) != 1 or arguments[0] not in ACTORS:
         print(f"usage: python -m actors NAME; names: {', '.join(ACTORS)}", file=sys.stderr)
         return 2
@@ -41,11 +42,12 @@ def main(arguments: list[str]) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         settings = load()
+        move(name, settings, arguments)
         configure(name, settings.fleet.log_level)
         asyncio.run(run(name, settings))
     except EngineError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return 70
+        return 78
     except BargeinError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
@@ -117,7 +119,8 @@ def _is_ready(where: Endpoints, name: str) -> bool:
 
 def started(name: str, settings: Settings) -> None:
     """Remember that this fleet has had this actor ready once."""
-    _mark(name, settings).write_text(_fleet())
+    with contextlib.suppress(OSError):  # a full disk: then it waits for others once more
+        _mark(name, settings).write_text(_fleet())
 
 
 def _mark(name: str, settings: Settings) -> Path:

@@ -15,10 +15,16 @@ from soak.chaos.orders import Orders
 
 def _hearing(orders: Orders) -> None:
     from actors import build
+    from bus.settings import Settings
+    from engines.protocols import Vad
     from soak.chaos.engines import FaultyVad
 
     real = build.vad
-    build.vad = lambda name: FaultyVad(real(name), orders)
+
+    def faulty(name: str, settings: Settings) -> Vad:
+        return FaultyVad(real(name, settings), orders)
+
+    build.vad = faulty
 
 
 def _recognition(orders: Orders) -> None:
@@ -43,19 +49,16 @@ def _recognition(orders: Orders) -> None:
 
 def _voice(orders: Orders) -> None:
     from actors import build
-    from actors.tts import TtsActor
-    from bus.endpoints import Endpoints
-    from bus.runtime import Actor, Context
     from bus.settings import Settings
-    from engines.tts_espeak import EspeakVoice
+    from engines.protocols import Voice
     from soak.chaos.engines import FaultyVoice
 
-    def made(settings: Settings, context: Context, where: Endpoints) -> Actor:
-        tts = settings.tts
-        voice = EspeakVoice(tts.voice, words_per_minute=tts.words_per_minute)
-        return TtsActor(FaultyVoice(voice, orders), tts.lead_s)
+    real = build.voice
 
-    build.ACTORS["tts"] = made
+    def faulty(engine: str, name: str, settings: Settings) -> Voice:
+        return FaultyVoice(real(engine, name, settings), orders)
+
+    build.voice = faulty
 
 
 WRAP: dict[str, Callable[[Orders], None]] = {
