@@ -57,6 +57,7 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
         endpoint=stt.engine,
         stall_ms=stt.stall_ms,
         batch_interval_s=stt.batch_interval_s,
+        batch_wait_s=stt.batch_wait_s,
         allowance=Allowance(stt.batch_budget_s),
     )
     return SttActor(

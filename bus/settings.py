@@ -128,6 +128,7 @@ class Stt(Section, frozen=True):
     stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
     batch_engine: NonEmpty = "pocketsphinx"
     batch_interval_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 30.0
+    batch_wait_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
     batch_budget_s: Annotated[float, Meta(ge=0.0, le=10_000_000.0)] = 0.0
 
 
@@ -303,7 +304,7 @@ class Breaker(Section, frozen=True):
 class Warden(Section, frozen=True):
     """When a silent process counts as wedged."""
 
-    wedge_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    wedge_ms: Annotated[int, Meta(ge=100, le=60_000)] = 700
     poll_ms: Annotated[int, Meta(ge=20, le=10_000)] = 250
     boot_grace_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
     slow_ms: Annotated[int, Meta(ge=100, le=600_000)] = 2000
