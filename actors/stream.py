@@ -72,6 +72,8 @@ class Kit:
     stall_ms: float = 2500
     batch_interval_s: float = 30.0
     batch_wait_s: float = 20.0
+    reopen_ms: float = 0
+    """So long after a CANCEL a session bound to the turn is opened anew; 0: none is bound to one."""
     allowance: Allowance = field(default_factory=Allowance)
     thrown: Callable[[], float] = random.random
 
@@ -317,6 +319,30 @@ class Stream:
         )
         self.channel.go_live(pinned, sounds or [b""] * len(self.channel.owed))
 
+    async def renew(self) -> None:
+        """The turn was cancelled and the session went with it: another after the grace.
+
+        What is heard meanwhile is in the account, and goes to the new one.
+        """
+        async with self._lock:
+            if self.pinned is None or self._closing:
+                return
+            self._spawn(self._close(self.pinned))
+            self.pinned = self.channel.session = None
+        clock = self._emit.clock
+        await clock.sleep_until(clock.now() + int(self.kit.reopen_ms * 1e6))
+        async with self._lock:
+            if self.pinned is not None or self.degraded is not None or self._closing:
+                return
+            try:
+                pinned = await self._open()
+                self._adopt(pinned, await self._owed_sounds())
+            except EngineError as error:
+                self._degrade(str(error))
+
+    async def _owed_sounds(self) -> list[bytes]:
+        return [await self._sound(start, end) for start, end in self.channel.owed_ranges()]
+
     async def _report(self, pinned: Pinned) -> None:
         """What a session makes of it, under its own name, until it ends."""
         why = "the recogniser ended its session"
@@ -479,7 +505,7 @@ class Stream:
     async def _hand_over(self, pinned: Pinned) -> None:
         """No event is taken meanwhile: what is owed goes to the new session, then what comes."""
         assert self.degraded is not None
-        sounds = [await self._sound(start, end) for start, end in self.channel.owed_ranges()]
+        sounds = await self._owed_sounds()
         was, self.degraded, self._batch_hangs = self.degraded, None, False
         try:
             self._adopt(pinned, sounds)
@@ -610,6 +636,8 @@ class Stream:
             self._guarded(self.channel.ended)
             self._settled.clear()
             self._closing = True
+        if self.pinned is None and self.degraded is None:  # in the grace of `renew`
+            self.degraded = Degraded(self.channel.covered_to, self._emit.clock.now())
         if self.pinned is not None and self.channel.owed:
             await self._last_of(self.pinned)
         if self.degraded is not None:

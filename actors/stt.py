@@ -31,6 +31,7 @@ from schemas import (
     SpeechEnded,
     SpeechStarted,
     Stamp,
+    TurnCancelled,
 )
 
 log = structlog.get_logger()
@@ -44,7 +45,7 @@ class SttActor:
     name = "stt"
     hears = (
         *(CallerPcm, SpeechStarted, SpeechContinued, SpeechEnded),
-        *(CallOpened, CallClosed, BreakerChanged),
+        *(CallOpened, CallClosed, BreakerChanged, TurnCancelled),
     )
 
     def __init__(
@@ -119,8 +120,15 @@ class SttActor:
                 await self._stream(event.call, channel, emit)
         elif isinstance(event, CallClosed):
             await self._hang_up(event.call)
+        elif isinstance(event, TurnCancelled):
+            if self.kit.reopen_ms:
+                for stream in self._of(event.call):
+                    emit.background(stream.renew())
         elif isinstance(event, BreakerChanged) and event.service == "stt":
             self._try_again(event)
+
+    def _of(self, call: str) -> list[Stream]:
+        return [stream for (whose, _), stream in self._streams.items() if whose == call]
 
     async def _stream(self, call: str, channel: int, emit: Emit) -> Stream:
         if (stream := self._streams.get((call, channel))) is None:
