@@ -151,7 +151,12 @@ class Conversation:
             self._weigh(utterance)
 
     def _on_speech_ended(self, event: SpeechEnded, at_ns: int) -> None:
-        if utterance := self._caller.ends(event, at_ns):
+        if (utterance := self._caller.ends(event, at_ns)) is None:
+            return
+        if event.murmur:
+            self._restore([utterance])
+            utterance.dismissed = True
+        else:
             self._weigh(utterance)
 
     def _on_partial(self, event: Partial, at_ns: int) -> None:
@@ -245,7 +250,8 @@ class Conversation:
 
     def _restore(self, utterances: list[Utterance]) -> None:
         """Speech over the agent that no longer counts leaves no lowered voice behind."""
-        if any(u.over_agent and not u.restored for u in utterances):
+        over = any(u.over_agent and not u.restored for u in utterances)
+        if over and self._agent.has_floor:
             self._out.publish(Restore(call=self.call, turn=self.turn, reason="not meant"))
 
     def _said(self) -> str:

@@ -105,6 +105,10 @@ class AudioIn(Section, frozen=True):
     lull_ms: Annotated[int, Meta(ge=32, le=1000)] = 96
     rise_db: Annotated[float, Meta(ge=3.0, le=60.0)] = 12.0
     trial_ms: Annotated[int, Meta(ge=64, le=2000)] = 250
+    above_db: Annotated[float, Meta(ge=0.0, le=40.0)] = 6.0
+    murmur_ms: Annotated[int, Meta(ge=320, le=10_000)] = 1024
+    murmur_db: Annotated[float, Meta(ge=0.0, le=40.0)] = 9.0
+    murmur_probability: Probability = 0.85
     line_lost_ms: Annotated[int, Meta(ge=500, le=600_000)] = 5000
 
 

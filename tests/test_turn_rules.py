@@ -20,6 +20,7 @@ from schemas import (
     Hold,
     LlmFinished,
     PlaybackStarted,
+    SpeechEnded,
     TurnTick,
 )
 from tests.talk import (
@@ -130,6 +131,17 @@ SCENES: dict[str, tuple[Steps, int, list[str]]] = {
     ),
     "a cough without words is let pass": (
         [*SPEAKING, *over(1150, 200, "")],
+        5000,
+        [*ASKED, "restore 1"],
+    ),
+    "people who talk far off are nobody, whatever they seem to say": (
+        [
+            *SPEAKING,
+            (1150, on(1150)),
+            (1200, part(1150, "and all")),
+            (1400, SpeechEnded(call=CALL, onset=18_400, end=18_400, voiced=0, murmur=True)),
+            (1450, fin(1150, "and all you can say")),
+        ],
         5000,
         [*ASKED, "restore 1"],
     ),
