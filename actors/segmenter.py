@@ -34,7 +34,7 @@ class Thresholds:
     above_db: float = 6.0
     murmur_ms: float = 1024
     murmur_db: float = 9.0
-    murmur_probability: float = 0.85
+    murmur_probability: float = 0.9
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ class Segmenter:
         self._last_voiced = 0
         self._windows = 0
         self._background = SILENCE_DBFS
+        self._loudest = SILENCE_DBFS
+        """Of this speech, as far as it is older than `_recent`."""
         self._recent: deque[Window] = deque(maxlen=max(2, int(thresholds.murmur_ms * 16 / WINDOW)))
 
     def resume(self, onset: int, voiced: int, window_end: int, silent: int) -> None:
@@ -154,10 +156,13 @@ class Segmenter:
         self._onset = window.end - self._candidate
         self._voiced, self._last_voiced, self._windows = self._candidate, window.end, 0
         self._candidate = self._trial = 0
+        self._loudest = SILENCE_DBFS
         return [Started(self._onset, window)]
 
     def _speaking(self, window: Window, onset: int) -> list[Mark]:
         self._windows += 1
+        if len(self._recent) == self._recent.maxlen:
+            self._loudest = max(self._loudest, self._recent[0].level_dbfs)
         self._recent.append(window)
         if self._is_voiced(window):
             self._voiced += WINDOW
@@ -197,6 +202,6 @@ class Segmenter:
         began = self._recent[0].end - WINDOW
         self._onset, self._background = None, levels[len(levels) // 2]
         self._recent.clear()
-        if began - onset < self._t.murmur_ms * 16:
+        if self._loudest < self._background + self._t.murmur_db:
             return Ended(onset, onset, 0, murmur=True)
         return Ended(onset, began, self._voiced - murmured)

@@ -30,6 +30,8 @@ from schemas import (
     SpeechEnded,
     SpeechStarted,
     Stamp,
+    TurnEnded,
+    TurnStarted,
 )
 
 log = structlog.get_logger()
@@ -42,7 +44,7 @@ class SttActor:
     name = "stt"
     hears = (
         *(CallerPcm, SpeechStarted, SpeechContinued, SpeechEnded),
-        *(CallOpened, CallClosed, BreakerChanged),
+        *(CallOpened, CallClosed, BreakerChanged, TurnStarted, TurnEnded),
     )
 
     def __init__(
@@ -51,17 +53,21 @@ class SttActor:
         preroll_ms: int = 400,
         max_utterance_s: float = 30.0,
         lull_ms: int = 96,
+        second_look_ms: int = 2200,
         kit: Kit | None = None,
         transcripts: Path | None = None,
         doors: tuple[Context, Endpoints] | None = None,
     ) -> None:
         """`lull_ms`: a pause of that length has the words settled, so that the final is there early.
 
+        `second_look_ms`: an utterance over the agent of up to that length, pre-roll included, is looked at twice.
+
         `transcripts`: a folder; None: in memory. `doors`: where audio_in and the breaker are.
         """
         self.kit = kit or Kit(engine, None, None, Anyone())
         self.kit.preroll = preroll_ms * 16
         self.kit.lull = lull_ms * 16
+        self.kit.second_look = second_look_ms * 16
         self.kit.longest = int(max_utterance_s * 16_000)
         self._folder = transcripts
         self._doors = doors
@@ -116,6 +122,9 @@ class SttActor:
                 await self._stream(event.call, channel, emit)
         elif isinstance(event, CallClosed):
             await self._hang_up(event.call)
+        elif isinstance(event, TurnStarted | TurnEnded):
+            for stream in (one for (call, _), one in self._streams.items() if call == event.call):
+                stream.talked_over(isinstance(event, TurnStarted))
         elif isinstance(event, BreakerChanged) and event.service == "stt":
             self._try_again(event)
 

@@ -44,6 +44,7 @@ from schemas import (
     LlmFinished,
     OpenCall,
     Partial,
+    SecondLook,
     PlaybackFinished,
     PlaybackStarted,
     Refused,
@@ -87,6 +88,7 @@ class TurnManager:
         SpeechEnded,
         Partial,
         Final,
+        SecondLook,
         Sentence,
         SpokenWords,
         LlmFinished,
@@ -220,6 +222,7 @@ class TurnManager:
                 voice_ms=turns.commit_ms if deaf else turns.voice_ms,
                 verdict_ms=0 if deaf else turns.verdict_ms,
                 soft_db=turns.soft_db,
+                list_nats=turns.list_nats,
             )
         )
 

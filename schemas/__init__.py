@@ -70,7 +70,15 @@ from schemas.speech import (
     SpeechLikely,
     SpeechStarted,
 )
-from schemas.transcript import Final, Partial, SessionOpened, SttDegraded, SttRecovered, Word
+from schemas.transcript import (
+    Final,
+    Partial,
+    SecondLook,
+    SessionOpened,
+    SttDegraded,
+    SttRecovered,
+    Word,
+)
 from schemas.turn import (
     Acked,
     ActorBack,
@@ -155,6 +163,7 @@ __all__ = [
     "Restored",
     "RollCall",
     "RoundRow",
+    "SecondLook",
     "Sentence",
     "SessionOpened",
     "Speech",
