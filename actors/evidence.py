@@ -42,19 +42,23 @@ ENGLISH = Lexicon(
         "stop, wait, hold on, hang on, excuse me, no no, no wait, enough, cancel, be quiet"
     ),
     turning=_phrases(
-        "no, what, who, why, where, when, how, help, pardon, sorry, listen, next, again, never mind,"
-        "goodbye, good bye, bye, thank you, thanks, quiet, repeat, skip, louder, slower, can you, tell me"
+        "no, what, who, why, where, when, how, whats, whos, wheres, hows, help, pardon, sorry, "
+        "listen, next, again, never mind, goodbye, good bye, bye, thank you, thanks, quiet, "
+        "repeat, skip, louder, slower, can you, tell me"
     ),
     backchannels=_phrases(
-        "mm, hm, mhm, mmhm, hmm, mm hm, uh, huh, uh huh, uhhuh, ah, oh, ooh, aha, um, hum, yeah, yes, yep,"
-        "yup, okay, ok, right, all right, alright, sure, of course, i see, i know, got it, i get it,"
-        "i understand, good, very good, great, fine, nice, cool, wow, really, true, thats true,"
-        "that is true, thats right, that is right, exactly, indeed, absolutely, definitely, perfect,"
-        "wonderful, interesting, fair enough, makes sense, go on, correct, amazing, lovely, whoa, totally, understood, i think so, me too, you bet, ha ha, ooh, uh uh"
+        "mm, hm, mhm, mmhm, hmm, mm hm, uh, huh, uh huh, uhhuh, ah, oh, ooh, aha, um, hum, yeah, "
+        "yes, yep, yup, okay, ok, right, all right, alright, sure, of course, i see, i know, got "
+        "it, i get it, i understand, good, very good, great, fine, nice, cool, wow, really, true, "
+        "thats true, that is true, thats right, that is right, exactly, indeed, absolutely, "
+        "definitely, perfect, wonderful, interesting, fair enough, makes sense, go on, correct, "
+        "amazing, lovely, whoa, totally, understood, i think so, me too, you bet, ha ha"
     ),
     hollow=_phrases(
-        "a, an, the, of, to, in, on, at, and, or, but, so, then, it, is, are, was, be, i, you, he, she, we,"
-        "they, me, my, his, her, had, has, have, do, for, that, this, mum, though, well, hello, ha"
+        "a, an, the, of, to, in, on, at, and, or, but, so, then, it, is, are, was, be, i, you, "
+        "he, she, we, they, me, my, his, her, had, has, have, do, for, that, this, mum, though, "
+        "well, hello, ha, im, its, thats, ive, ill, hes, shes, theyre, youre, theres, with, as, "
+        "by, from, if, them, him, us, there, been, our, your, their, am"
     ),
 )
 
@@ -104,13 +108,17 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Heard:
-    """The words of an utterance, weighed; `rest` counts those that are no backchannels."""
+    """The words of an utterance, weighed; `rest` counts those that are no backchannels.
+
+    `content` counts those of them that have a weight of their own; `weighty` are these words.
+    """
 
     words: int = 0
     stop: bool = False
     turning: bool = False
     content: int = 0
     rest: int = 0
+    weighty: frozenset[str] = frozenset()
 
     @property
     def meaning(self) -> bool:
@@ -120,7 +128,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Case:
-    """What a rule looks at: the evidence, the words of both looks (`again` None: no second one), the limits."""
+    """What a rule looks at: the evidence, its words, those of the second look (None: none), the limits."""
 
     e: Evidence
     heard: Heard
@@ -149,6 +157,11 @@ class Case:
     @property
     def most_words(self) -> int:
         return max(self.heard.words, self.again.words if self.again else 0)
+
+    @property
+    def agree(self) -> bool:
+        """Both looks found the same word of weight."""
+        return self.again is not None and bool(self.heard.weighty & self.again.weighty)
 
     @property
     def turns(self) -> bool:
@@ -202,12 +215,8 @@ RULES: tuple[Rule, ...] = (
         "restore",
     ),
     Rule(
-        "more voice than so few backchannels take",
-        lambda c: (
-            (c.lasts or c.known)
-            and c.most_words > 0
-            and c.e.voiced_ms >= BASE_MS + WORD_MS * min(c.most_words, MOST_WORDS)
-        ),
+        "over: both looks agree on a word of weight, and it was more than most backchannels",
+        lambda c: c.known and c.agree and c.e.voiced_ms >= c.limits.content_ms,
         "commit",
     ),
     Rule(
@@ -221,6 +230,15 @@ RULES: tuple[Rule, ...] = (
         "over: nearer to a backchannel than to a command",
         lambda c: c.known and c.nats <= -c.limits.list_nats * (2 if c.turns else 1) and c.short,
         "restore",
+    ),
+    Rule(
+        "more voice than so few backchannels take",
+        lambda c: (
+            (c.lasts or c.known)
+            and c.most_words > 0
+            and c.e.voiced_ms >= BASE_MS + WORD_MS * min(c.most_words, MOST_WORDS)
+        ),
+        "commit",
     ),
     Rule(
         "over: both looks have words of weight",
@@ -270,7 +288,8 @@ class Judge:
         heard = weigh(words, evidence.agent, self.lexicon)
         if weigh(evidence.words, evidence.agent, self.lexicon).stop:
             heard = replace(heard, stop=True)
-        again = evidence.second and weigh(evidence.second.words, evidence.agent, self.lexicon)
+        second = evidence.second
+        again = None if second is None else weigh(second.words, evidence.agent, self.lexicon)
         case = Case(evidence, heard, again, self.limits)
         return next((rule for rule in RULES if rule.applies(case)), None)
 
@@ -287,6 +306,7 @@ def weigh(words: str, agent: str = "", lexicon: Lexicon = ENGLISH) -> Heard:
         turning=_holds(rest, lexicon.turning),
         content=sum(word not in lexicon.hollow for word in rest),
         rest=len(rest),
+        weighty=frozenset(rest) - lexicon.hollow,
     )
 
 

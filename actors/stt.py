@@ -60,7 +60,7 @@ class SttActor:
     ) -> None:
         """`lull_ms`: a pause of that length has the words settled, so that the final is there early.
 
-        `second_look_ms`: an utterance over the agent of up to that length, pre-roll included, is looked at twice.
+        `second_look_ms`: what is said over the agent and is no longer is looked at twice.
 
         `transcripts`: a folder; None: in memory. `doors`: where audio_in and the breaker are.
         """

@@ -208,7 +208,7 @@ class Conversation:
             ended_ms=ended_ms,
             agent=agent,
             level_db=self._caller.against_usual_db(utterance),
-            second=second and Second(second.text, second.command_nats),
+            second=None if second is None else Second(second.text, second.command_nats),
             awaited=utterance.second_due,
         )
 

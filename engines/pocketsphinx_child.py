@@ -178,7 +178,7 @@ class Listener:
         yield from self._take(bytes(self._sound))
 
     def again(self) -> Iterator[Hypothesis]:
-        """All of the utterance that was finished last at once, with its own mean, and against two short lists.
+        """All of the utterance that was finished last at once, with its own mean, and against two lists.
 
         Bit by bit the decoder takes the mean of the channel from what it heard before: the first words
         over a telephone come out as "hm". 0.2 to 0.6 s; nothing of it changes what is heard next.
@@ -193,7 +193,9 @@ class Listener:
         self._decoder.set_cmn(mean)
         nats = (command or MISFIT) - (backchannel or MISFIT)
         nats = max(-ONLY_ONE_FITS, min(ONLY_ONE_FITS, nats))
-        yield Hypothesis(self._utterance, text, self._first, self._end, False, second=round(nats, 1))
+        yield Hypothesis(
+            self._utterance, text, self._first, self._end, False, second=round(nats, 1)
+        )
 
     def _look(self, search: str) -> tuple[str, float | None]:
         """What is found, and its log likelihood in nats; None where nothing fits."""
@@ -294,7 +296,10 @@ def _load() -> Any:
     from pocketsphinx import Decoder  # here: the parent imports this module for its messages
 
     decoder = Decoder(loglevel="FATAL")  # it calls a grammar that does not fit an error
-    for name, grammar in (BACKCHANNEL, short_phrases.BACKCHANNELS), (COMMAND, short_phrases.COMMANDS):
+    for name, grammar in (
+        (BACKCHANNEL, short_phrases.BACKCHANNELS),
+        (COMMAND, short_phrases.COMMANDS),
+    ):
         decoder.add_jsgf_string(name, grammar)
     decoder.activate_search(WORDS)
     return decoder

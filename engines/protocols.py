@@ -42,9 +42,9 @@ class SttSession(Protocol):
     PCM at 16 kHz from that position on, and `finish`es; one final `Hypothesis` follows for every
     utterance begun, in order, even if it is empty or the engine failed on it.
 
-    A session may also have `look_again()`: one more `Hypothesis` of the utterance finished last, with `second`.
-    And two properties: `dead`, why it is over ("" while it lives), and `worked_on`, how
-    many samples it has worked on (None until its model is loaded), so that a hang is told from silence.
+    A session may also have `look_again()`: one more `Hypothesis` of what was finished last, with `second`.
+    And two properties: `dead`, why it is over ("" while it lives), and `worked_on`, how many samples it
+    has worked on (None until its model is loaded), so that a hang is told from silence.
     """
 
     def begin(self, utterance: int, first: int) -> None: ...

@@ -15,7 +15,7 @@ BACKCHANNELS = """#JSGF V1.0; grammar backchannel;
   | that is true | that's right | that is right | go on | i understand | fair enough | makes sense
   | i think so | me too | you bet;
 <first> = <sound> | yeah | okay | right | yes | sure | all right;
-public <said> = <sound> | <word> | <phrase> | <first> <word> | <first> <phrase>;
+public <said> = <sound> | <word> | <phrase> | <first> <sound> | <first> <word> | <first> <phrase>;
 """
 
 COMMANDS = """#JSGF V1.0; grammar command;
@@ -27,6 +27,7 @@ COMMANDS = """#JSGF V1.0; grammar command;
 <ask> = what | why | who | where | when | how | which | let me | may i | can i | can you | could you
   | do you | is it | is there | are you | tell me | give me | i want | i need | i have a question
   | who are you | what is that | what did you say | repeat that | say that again | again | slower
-  | louder | skip | skip this | next | next one | move on | go back | start over | not that | actually | but;
+  | louder | skip | skip this | next | next one | move on | go back | start over
+  | not that | actually | but;
 public <said> = <stop> [<stop>] [please] | <ask> [<ask>] [please];
 """

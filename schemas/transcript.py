@@ -49,7 +49,7 @@ class Final(Event, frozen=True, tag="stt.final"):
 
 
 class SecondLook(Event, frozen=True, tag="stt.second"):
-    """What a second look makes of a short utterance said over the agent; its final words stay what they are.
+    """What a second look makes of a short utterance said over the agent; its final words stay.
 
     `text`: its words when all of it is taken at once. `command_nats`: how much better a command or a
     question's opening fits the sound than a backchannel does (log likelihood); 0.0: neither fits.

@@ -119,7 +119,7 @@ QUIET = [(0.0, -70.0)] * 5
 
 
 def spans(windows: list[tuple[float, float]]) -> list[tuple[int, int, int, bool]]:
-    """In windows: onset, end and voiced of each stretch of speech that has ended, and whether it murmured."""
+    """In windows: onset, end and voiced of each stretch of speech; and whether it was a murmur."""
     segmenter = Segmenter(Thresholds())
     return [
         (mark.onset // WINDOW, mark.end // WINDOW, mark.voiced // WINDOW, mark.murmur)
