@@ -11,7 +11,6 @@ import numpy as np
 from soak.duplex.score import Outcome
 from soak.duplex.trials import KINDS
 
-
 MOST_INVALID = 0.05
 """Share of the trials."""
 
