@@ -227,6 +227,13 @@ RULES: tuple[Rule, ...] = (
         "commit",
     ),
     Rule(
+        "over: far nearer to a command, and more voice than most backchannels",
+        lambda c: (
+            c.known and c.nats >= 2 * c.limits.list_nats and c.e.voiced_ms >= c.limits.content_ms
+        ),
+        "commit",
+    ),
+    Rule(
         "over: nearer to a backchannel than to a command",
         lambda c: c.known and c.nats <= -c.limits.list_nats * (2 if c.turns else 1) and c.short,
         "restore",

@@ -116,6 +116,8 @@ def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Ver
         (over(736, "don't really notice", "not really what", -116), "restore"),
         (over(480, "but", "but the", 120), "restore"),
         (over(700, "hm", "that is true", 60), "restore"),
+        (over(640, "", "mm", 79), "restore"),
+        (over(640, "", "mm", 80), "commit"),
         (over(400, "mm hm", "mm hm", 0), "restore"),
     ],
 )
