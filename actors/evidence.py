@@ -68,9 +68,10 @@ class Limits:
     """How much voice, in ms, it takes; see config/fleet.toml, [turns]."""
 
     hold_ms: float = 200
-    word_ms: float = 400
+    word_ms: float = 500
     content_ms: float = 600
-    commit_ms: float = 1050
+    long_ms: float = 1050
+    commit_ms: float = 1400
     voice_ms: float = 1500
     verdict_ms: float = 700
     soft_db: float = 20
@@ -121,6 +122,11 @@ class Heard:
     weighty: frozenset[str] = frozenset()
 
     @property
+    def mostly_backchannels(self) -> bool:
+        """At least half of the words."""
+        return 0 < self.words >= 2 * self.rest
+
+    @property
     def meaning(self) -> bool:
         """A word with a weight of its own."""
         return self.turning or self.content > 0
@@ -146,8 +152,13 @@ class Case:
 
     @property
     def lasts(self) -> bool:
-        """More voice than is needed to know a talker from a murmur."""
+        """So long that a murmur would have been known by now."""
         return self.e.voiced_ms >= self.limits.commit_ms
+
+    @property
+    def long(self) -> bool:
+        """Over, and more voice than any backchannel takes."""
+        return self.over and self.e.final and self.e.voiced_ms >= self.limits.long_ms
 
     @property
     def known(self) -> bool:
@@ -162,6 +173,12 @@ class Case:
     def agree(self) -> bool:
         """Both looks found the same word of weight."""
         return self.again is not None and bool(self.heard.weighty & self.again.weighty)
+
+    @property
+    def wordy(self) -> bool:
+        """Words, if only hollow ones, in both looks, and more voice than most backchannels."""
+        enough = self.e.voiced_ms >= self.limits.content_ms
+        return enough and all(heard.rest > 1 for heard in self.both)
 
     @property
     def turns(self) -> bool:
@@ -201,7 +218,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "a voice that lasts, with words that are more than backchannels",
-        lambda c: c.lasts and c.heard.rest > 0,
+        lambda c: (c.lasts or c.long) and c.heard.rest > 0,
         "commit",
     ),
     Rule(
@@ -222,7 +239,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "over: nearer to a command than to a backchannel, and no look says backchannel alone",
         lambda c: (
-            c.known and c.nats >= c.limits.list_nats and any(heard.meaning for heard in c.both)
+            c.known
+            and c.nats >= c.limits.list_nats
+            and (any(heard.meaning for heard in c.both) or c.wordy)
         ),
         "commit",
     ),
@@ -232,6 +251,16 @@ RULES: tuple[Rule, ...] = (
             c.known and c.nats >= 2 * c.limits.list_nats and c.e.voiced_ms >= c.limits.content_ms
         ),
         "commit",
+    ),
+    Rule(
+        "over: mostly backchannels in both looks",
+        lambda c: (
+            c.known
+            and c.again is not None
+            and not c.heard.turning
+            and all(heard.mostly_backchannels for heard in c.both)
+        ),
+        "restore",
     ),
     Rule(
         "over: nearer to a backchannel than to a command",

@@ -144,9 +144,10 @@ class Turns(Section, frozen=True):
     endpoint_unfinished_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1200
     endpoint_dictation_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1000
     hold_ms: Annotated[int, Meta(ge=32, le=5000)] = 200
-    word_ms: Annotated[int, Meta(ge=32, le=5000)] = 400
+    word_ms: Annotated[int, Meta(ge=32, le=5000)] = 500
     content_ms: Annotated[int, Meta(ge=32, le=5000)] = 600
-    commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 1050
+    long_ms: Annotated[int, Meta(ge=50, le=5000)] = 1050
+    commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 1400
     voice_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1500
     verdict_ms: Annotated[int, Meta(ge=0, le=5000)] = 700
     soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 20.0

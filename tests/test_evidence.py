@@ -53,9 +53,9 @@ EVIDENCE = st.builds(
         (Evidence(64, "Stop!"), "commit"),
         (Evidence(64, "No, no."), "commit"),
         (Evidence(400, "what"), "hold"),
-        (Evidence(1049, "flip the coin"), "hold"),
-        (Evidence(1050, "flip the"), "commit"),
-        (Evidence(1050, "and then"), "commit"),
+        (Evidence(1399, "flip the coin"), "hold"),
+        (Evidence(1400, "flip the"), "commit"),
+        (Evidence(1400, "and then"), "commit"),
         (Evidence(1050, "mm hm"), "hold"),
         (Evidence(1500, "yeah okay right"), "commit"),
         (Evidence(1499), "hold"),
@@ -103,11 +103,13 @@ def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Ver
         (over(250, "hah", "hold on", 30), "commit"),
         (over(320, "sigh", "slow", 46), "commit"),
         (over(390, "sigh", "slow", 39), "restore"),
-        (over(400, "sigh", "slow", -39), "commit"),
+        (over(500, "sigh", "slow", -39), "commit"),
+        (over(704, "you are you", "you are you", 49), "commit"),
+        (replace(over(1050, "and then"), awaited=True), "commit"),
         (over(704, "oh no", "to on", -11), "commit"),
         (over(928, "hm", "political side", -200), "commit"),
         (over(672, "not bad", "not bad", -79), "commit"),
-        (over(480, "it bought", "goodbye", -49), "commit"),
+        (over(500, "it bought", "goodbye", -49), "commit"),
         # backchannels that one look, or both, misheard
         (over(576, "and cars", "and cars", -200), "restore"),
         (over(608, "go to", "god truth", -51), "restore"),
@@ -115,6 +117,8 @@ def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Ver
         (over(832, "what", "interesting", -193), "restore"),
         (over(736, "don't really notice", "not really what", -116), "restore"),
         (over(480, "but", "but the", 120), "restore"),
+        (over(480, "now", "now", -7), "restore"),
+        (over(736, "it that is true", "that is true that when", -53), "restore"),
         (over(700, "hm", "that is true", 60), "restore"),
         (over(640, "", "mm", 79), "restore"),
         (over(640, "", "mm", 80), "commit"),
@@ -134,14 +138,14 @@ def test_a_second_look_is_waited_for_but_not_for_ever() -> None:
 
 def test_what_the_agent_says_itself_is_no_interruption() -> None:
     agent = "Once upon a time there was a bicycle."
-    assert judge(Evidence(1060, "there was a bicycle", agent=agent)) == "hold"
-    assert judge(Evidence(1060, "there was one bicycle", agent=agent)) == "commit"
-    assert judge(Evidence(1060, "bicycle", agent=agent)) == "commit"
+    assert judge(Evidence(1410, "there was a bicycle", agent=agent)) == "hold"
+    assert judge(Evidence(1410, "there was one bicycle", agent=agent)) == "commit"
+    assert judge(Evidence(1410, "bicycle", agent=agent)) == "commit"
 
 
 def test_a_word_told_once_may_be_another_the_next_time() -> None:
-    assert judge(Evidence(1060, "overall", stable="")) == "hold"
-    assert judge(Evidence(1060, "overall we", stable="overall")) == "commit"
+    assert judge(Evidence(1410, "overall", stable="")) == "hold"
+    assert judge(Evidence(1410, "overall we", stable="overall")) == "commit"
     assert judge(Evidence(100, "stop", stable="")) == "commit"
 
 
