@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints/core.txt
+ENGINE_PIP = $(@D)/bin/python -m pip --disable-pip-version-check install -q -c constraints/$(notdir $(@D)).txt
 
-.PHONY: help venv demo test bench lint clean
+.PHONY: help venv demo test bench lint clean engine-chatterbox test-engines
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 14
@@ -28,6 +29,20 @@ demo: venv       ## a real call, talked over, on embedded engines
 
 test: venv       ## the default suite
 	@$(BIN)/python -m pytest
+
+engine-chatterbox: .engines/chatterbox/installed  ## the voice Chatterbox, in an environment of its own
+
+.engines/chatterbox/installed: pyproject.toml constraints/chatterbox.txt
+	@echo "installing Chatterbox into .engines/chatterbox (a few minutes, 2 GB)…"
+	@$(PYTHON) -m venv .engines/chatterbox
+	@$(ENGINE_PIP) torch 'setuptools<81' wheel
+	@$(ENGINE_PIP) --no-deps chatterbox-tts resemble-perth torchaudio s3tokenizer
+	@$(ENGINE_PIP) librosa transformers diffusers conformer safetensors pyloudnorm omegaconf einops onnx soundfile
+	@$(ENGINE_PIP) --no-build-isolation -e . pytest pytest-asyncio pytest-timeout
+	@touch $@
+
+test-engines: engine-chatterbox  ## the large engines, each in its environment
+	@.engines/chatterbox/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_chatterbox.py
 
 bench: venv      ## speed as ratios: JSON and a table
 	@$(BIN)/bargein bench

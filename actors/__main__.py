@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
 import zmq
 
 from actors.build import ACTORS, AFTER
+from actors.environments import move
 from bus.ask import ask
 from bus.endpoints import Endpoints
 from bus.errors import BargeinError, NoAnswer
@@ -30,7 +34,7 @@ SWITCH_INTERVAL_S = 0.0005
 
 
 def main(arguments: list[str]) -> int:
-    """Run the named actor; 78 for what a restart can't mend, 70 for an engine that won't load."""
+    """Run the named actor; 78 for what a restart can't mend."""
     if len(arguments) != 1 or arguments[0] not in ACTORS:
         print(f"usage: python -m actors NAME; names: {', '.join(ACTORS)}", file=sys.stderr)
         return 2
@@ -38,11 +42,12 @@ def main(arguments: list[str]) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         settings = load()
+        move(name, settings, arguments)
         configure(name, settings.fleet.log_level)
         asyncio.run(run(name, settings))
     except EngineError as error:
         print(f"{name}: {error}", file=sys.stderr)
-        return 70
+        return 78
     except BargeinError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.exit_code
@@ -65,12 +70,30 @@ async def run(name: str, settings: Settings) -> None:
         marks=Marks(settings.bus.events_hwm, settings.bus.media_hwm, settings.bus.max_frame_bytes),
         heartbeat_ms=settings.fleet.heartbeat_ms,
         flags=flags_of(settings, name),
+        mends=EngineError,
     )
-    async with runtime:
-        started(name, settings)
-        log.info("ready", pid=os.getpid())
-        await stop.wait()
+    await serve(runtime, stop, partial(started, name, settings))
     context.term()
+
+
+async def serve(runtime: Runtime, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+    """Until `stop`, which need not wait for an engine that takes long to load, or can't be."""
+    entering = asyncio.create_task(runtime.__aenter__())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((entering, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if not entering.done():
+        entering.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await entering
+        return
+    try:
+        await entering
+        ready()
+        log.info("ready", pid=os.getpid())
+        await stopping
+    finally:
+        stopping.cancel()
+        await runtime.stop()
 
 
 def wait_for_others(name: str, settings: Settings, where: Endpoints) -> None:

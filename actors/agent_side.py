@@ -19,6 +19,7 @@ from actors.turn_state import (
 from schemas import (
     ActorBack,
     Event,
+    GoOn,
     Interject,
     LinePlayed,
     LlmFinished,
@@ -26,6 +27,7 @@ from schemas import (
     PlaybackFinished,
     PlaybackStarted,
     Respond,
+    Resume,
     Sentence,
     SpokenWords,
     TurnEnded,
@@ -146,8 +148,9 @@ class AgentSide:
             turn.voice.sentences.append(event)
 
     def on_llm_finished(self, event: LlmFinished, at_ns: int) -> None:
-        if (turn := self._of(event)) and event.error:
-            turn.detail = event.error
+        if turn := self._of(event):
+            turn.written = True
+            turn.detail = event.error or turn.detail
 
     def on_playback_started(self, event: PlaybackStarted, at_ns: int) -> AgentTurn | None:
         if (turn := self._of(event)) is None:
@@ -175,18 +178,48 @@ class AgentSide:
         self._deadlines.expect("answer", self._rules.answer_wait_ms)
 
     def on_actor_back(self, event: ActorBack, at_ns: int) -> None:
-        """What a restarted actor held of the answer is gone: ask again, or end what was begun."""
+        """What a restarted actor held of the answer is gone: the rest of it is ordered again.
+
+        Nothing of it is said twice. playback held what nobody else has: the answer ends.
+        """
         if event.actor not in ("llm", "tts", "playback"):
             return
         self.drop_draft(f"{event.actor} was restarted")
         turn = self.turn
-        if turn is None or turn.cancelled:
+        if turn is None or turn.cancelled or turn.finished:
             return
-        if event.actor == "llm" and not turn.voice.planned:
-            self._out.publish(turn.order)
-        else:
+        if event.actor == "llm" and turn.written:
+            return
+        turn.resumed += 1
+        if event.actor == "playback" or turn.resumed > self._rules.resumptions:
             self._fail(turn, f"{event.actor} was restarted")
             self._deadlines.expect("heard", HEARD_WAIT_MS)
+        elif event.actor == "llm":
+            self._out.publish(self._go_on(turn))
+        else:
+            self._out.publish(self._resume(turn))
+
+    def _go_on(self, turn: AgentTurn) -> Event:
+        said = turn.voice.said
+        if not said:
+            return turn.order
+        order = turn.order
+        return GoOn(
+            call=self.call, turn=turn.number, messages=order.messages, said=said, say=order.say
+        )
+
+    def _resume(self, turn: AgentTurn) -> Event:
+        first, rate = turn.voice.told_to
+        return Resume(
+            call=self.call,
+            turn=turn.number,
+            parts=turn.voice.left,
+            next=len(turn.voice.said),
+            last=turn.written,
+            first=first,
+            rate=rate,
+            played_ms=round(turn.voice.played_s * 1000),
+        )
 
     # -- what is stuck ---------------------------------------------------------------------------
 
@@ -310,7 +343,7 @@ class AgentSide:
             order = Respond(call=self.call, turn=number, messages=())
             self.turn = AgentTurn(number, memory.asked, 0, 0, order)
             self._fail(self.turn, why)
-            self.end(can_speak=False)
+            self.end(can_speak=bool(memory.asked))
         elif memory.drafting:
             self._out.add(Stop(memory.last_turn, "draft: turn_manager was restarted"))
 

@@ -6,6 +6,7 @@ What goes out was written to the journal before; a successor goes on where the j
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,6 +54,7 @@ log = structlog.get_logger()
 RATE = 16_000
 CONFIRM_EVERY = 8000
 """Samples at 16 kHz between two confirmations to the line: 500 ms."""
+WINDOW_BYTES = 2 * WINDOW
 WARM_UP = 2 * RATE
 """Sound a voice activity detector hears again before it goes on in the middle of a call."""
 MOST_CHANNELS = 8
@@ -238,10 +240,15 @@ class AudioInActor:
 
     async def _listen(self, ear: Ear, event: LinePcm, pcm: bytes, emit: Emit) -> None:
         """A mark is told before it is written down: told twice does no harm, never told does."""
-        push_soon = getattr(ear.vad, "push_soon", None)
-        voice = ear.fundamental.push(pcm)
+        ear.pending += pcm
+        if len(ear.pending) < WINDOW_BYTES:
+            return
+        whole = len(ear.pending) // WINDOW_BYTES * WINDOW_BYTES
+        sound = bytes(ear.pending[:whole])
+        del ear.pending[:whole]
+        voice, push_soon = ear.fundamental.push(sound), getattr(ear.vad, "push_soon", None)
         probabilities = await push_soon(voice) if push_soon else ear.vad.push(voice)
-        for window in self._windows(ear, pcm, probabilities):
+        for window in _windows(ear, sound, probabilities):
             if window.end <= ear.told_to:
                 continue
             for mark in ear.segmenter.push(window):
@@ -282,17 +289,6 @@ class AudioInActor:
         log.info("going on with a channel", call_id=event.call, at=ear.journal.end)
         await self._listen(ear, event, _kept(ear.journal, ear.window_end), emit)
 
-    def _windows(self, ear: Ear, pcm: bytes, probabilities: list[float]) -> list[Window]:
-        """The 32 ms windows completed by `pcm`, with probability and level."""
-        ear.pending += pcm
-        windows = []
-        for probability in probabilities:
-            sound = bytes(ear.pending[: 2 * WINDOW])
-            del ear.pending[: 2 * WINDOW]
-            ear.window_end += WINDOW
-            windows.append(Window(ear.window_end, probability, sound_dbfs(sound)))
-        return windows
-
     async def _watch(self, call: str, emit: Emit) -> None:
         """Say once that the line is gone when no sample has come for `line_lost_ms`."""
         limit_ms = self._settings.line_lost_ms
@@ -302,6 +298,14 @@ class AudioInActor:
             await emit.clock.sleep_until(emit.clock.now() + left_ns)
             silent_ms = (emit.clock.now() - self._heard.get(call, 0)) / 1e6
         emit(LineLost(call=call, silent_ms=int(silent_ms)))
+
+
+def _windows(ear: Ear, sound: bytes, probabilities: list[float]) -> Iterator[Window]:
+    """The 32 ms windows of `sound`, with probability and level."""
+    for number, probability in enumerate(probabilities):
+        ear.window_end += WINDOW
+        piece = sound[number * WINDOW_BYTES : (number + 1) * WINDOW_BYTES]
+        yield Window(ear.window_end, probability, sound_dbfs(piece))
 
 
 def _kept(journal: Journal, first: int) -> bytes:

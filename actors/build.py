@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from bus.endpoints import Endpoints
 from bus.runtime import Actor, Context
 from bus.settings import Settings
-from engines.protocols import BatchStt, SttEngine, Vad
+from engines.outside import outside
+from engines.protocols import BatchStt, SttEngine, Vad, Voice
+
+if TYPE_CHECKING:
+    from engines.stt_deepgram import DeepgramSettings
 
 Build = Callable[[Settings, Context, Endpoints], Actor]
 
@@ -17,18 +24,21 @@ def _audio_in(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.caller_journal import CallerJournal
 
     journal = CallerJournal(settings.journal_dir, settings.journal)
-    return AudioInActor(vad(settings.audio_in.vad), settings.audio_in, journal)
+    return AudioInActor(vad(settings.audio_in.vad, settings), settings.audio_in, journal)
 
 
-def vad(name: str) -> Vad:
-    """`pysilero` (embedded, 1 ms per 32 ms window) or `silero-onnx` (0.1 ms, for many calls)."""
+def vad(name: str, settings: Settings) -> Vad:
+    """`pysilero` (embedded), `silero-onnx` (for many calls) or another package's."""
     if name == "silero-onnx":
         from engines.vad_silero_onnx import SileroOnnxVad
 
         return SileroOnnxVad()
-    from engines.vad_silero import PysileroVad
+    if name == "pysilero":
+        from engines.vad_silero import PysileroVad
 
-    return PysileroVad()
+        return PysileroVad()
+    made: Vad = outside("vad", name, settings)
+    return made
 
 
 def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
@@ -38,10 +48,10 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.stt import SttActor
 
     stt = settings.stt
-    engine = recogniser(stt.engine, stt.partial_ms)
+    engine = recogniser(stt.engine, settings)
     kit = Kit(
         engine,
-        batch_recogniser(stt.batch_engine),
+        batch_recogniser(stt.batch_engine, settings),
         None,
         Anyone(),
         endpoint=stt.engine,
@@ -61,24 +71,53 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
     )
 
 
-def batch_recogniser(name: str) -> BatchStt | None:
-    """`pocketsphinx` (embedded) or `none`."""
+def batch_recogniser(name: str, settings: Settings) -> BatchStt | None:
+    """`pocketsphinx` (embedded), `deepgram` (remote), `none` or another package's."""
     if name == "none":
         return None
-    from engines.batch_pocketsphinx import PocketsphinxBatch
+    if name == "deepgram":
+        from engines.batch_deepgram import DeepgramBatch
 
-    return PocketsphinxBatch()
+        return DeepgramBatch(_deepgram(settings), settings.deepgram.token.reveal())
+    if name == "pocketsphinx":
+        from engines.batch_pocketsphinx import PocketsphinxBatch
+
+        return PocketsphinxBatch()
+    made: BatchStt = outside("batch", name, settings)
+    return made
 
 
-def recogniser(name: str, partial_ms: int) -> SttEngine:
-    """`pocketsphinx` (embedded) or `null` (understands nothing)."""
+def recogniser(name: str, settings: Settings) -> SttEngine:
+    """`pocketsphinx` (embedded), `deepgram` (remote), `null` (hears nothing) or another package's."""
     if name == "null":
         from engines.stt_null import NullEngine
 
         return NullEngine()
-    from engines.stt_pocketsphinx import PocketsphinxEngine
+    if name == "deepgram":
+        from engines.stt_deepgram import DeepgramEngine
 
-    return PocketsphinxEngine(partial_ms)
+        return DeepgramEngine(_deepgram(settings), settings.deepgram.token.reveal())
+    if name == "pocketsphinx":
+        from engines.stt_pocketsphinx import PocketsphinxEngine
+
+        return PocketsphinxEngine(settings.stt.partial_ms)
+    made: SttEngine = outside("stt", name, settings)
+    return made
+
+
+def _deepgram(settings: Settings) -> DeepgramSettings:
+    from engines.stt_deepgram import DeepgramSettings
+
+    deepgram = settings.deepgram
+    return DeepgramSettings(
+        url=deepgram.url,
+        model=deepgram.model,
+        language=deepgram.language,
+        diarize=deepgram.diarize,
+        connect_s=deepgram.connect_timeout_s,
+        keep_alive_s=deepgram.keep_alive_s,
+        finalize_wait_s=deepgram.finalize_wait_ms / 1000,
+    )
 
 
 def _turn_manager(settings: Settings, context: Context, where: Endpoints) -> Actor:
@@ -90,27 +129,48 @@ def _turn_manager(settings: Settings, context: Context, where: Endpoints) -> Act
 
 
 def _llm(settings: Settings, context: Context, where: Endpoints) -> Actor:
-    from actors.llm import LlmActor
+    from actors.llm import Excuses, LlmActor
     from engines.llm_openai import ChatSettings, OpenAiChat
 
-    llm = settings.llm
-    chat = ChatSettings(
-        url=llm.url,
-        model=llm.model,
-        connect_s=llm.connect_timeout_s,
-        first_token_s=llm.first_token_timeout_s,
-        between_tokens_s=llm.token_timeout_s,
-    )
-    return LlmActor(OpenAiChat(chat, llm.api_key.reveal()))
+    llm, phrases = settings.llm, settings.phrases
+    chats = {}
+    for number, endpoint in enumerate(llm.endpoints):
+        last = number == len(llm.endpoints) - 1
+        chat = ChatSettings(
+            url=endpoint.url,
+            model=endpoint.model,
+            connect_s=llm.connect_timeout_s,
+            first_token_s=llm.first_token_timeout_s if last else llm.fallback_after_ms / 1000,
+            between_tokens_s=llm.token_timeout_s,
+        )
+        chats[endpoint.name] = OpenAiChat(chat, llm.key_of(number).reveal())
+    excuses = Excuses(phrases.trouble, phrases.apology, llm.retry_ms)
+    return LlmActor(chats, excuses, doors=(context, where))
 
 
 def _tts(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.tts import TtsActor
-    from engines.tts_espeak import EspeakVoice
 
     tts = settings.tts
-    voice = EspeakVoice(tts.voice, words_per_minute=tts.words_per_minute)
-    return TtsActor(voice, tts.lead_s)
+    voices = {one.name: voice(tts.engine, one.voice, settings) for one in tts.voices}
+    return TtsActor(
+        voices, tts.lead_s, tts.stall_ms, settings.phrases.apology, doors=(context, where)
+    )
+
+
+def voice(engine: str, name: str, settings: Settings) -> Voice:
+    """`espeak` (embedded), `chatterbox` or another package's; `name`: which of its voices."""
+    if engine == "espeak":
+        from engines.tts_espeak import EspeakVoice
+
+        return EspeakVoice(name, words_per_minute=settings.tts.words_per_minute)
+    if engine == "chatterbox":
+        from engines.chatterbox_model import ChatterboxSettings
+        from engines.tts_chatterbox import ChatterboxVoice
+
+        return ChatterboxVoice(ChatterboxSettings(**msgspec.structs.asdict(settings.chatterbox)))
+    made: Voice = outside("tts", engine, settings)
+    return made
 
 
 def _playback(settings: Settings, context: Context, where: Endpoints) -> Actor:

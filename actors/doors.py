@@ -1,4 +1,4 @@
-"""What stt asks others: sound of the journal from audio_in, leave to try an engine from the breaker."""
+"""What actors ask others: sound of the journal from audio_in, leave to try an engine from the breaker."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Literal, Protocol
 
 import structlog
 
+from actors.ladder import State
 from bus.asking import Asker
 from bus.errors import NoAnswer
 from schemas import (
+    AskBreakers,
     AskKept,
     AskProbe,
     AskReplay,
+    Breakers,
     Event,
     Kept,
     KeptList,
@@ -120,6 +123,12 @@ class Breaker:
             await self._asker.ask(ProbeDone(lease=grant.lease, outcome=outcome, error=error), ASK_S)
         except NoAnswer as problem:
             log.warning("a lease could not be given back; it runs out", why=str(problem))
+
+    async def states(self, service: str) -> dict[str, State]:
+        """How the circuits of a service stand, by endpoint. Raises NoAnswer."""
+        answer = await self._asker.ask(AskBreakers(), ASK_S)
+        circuits = answer.circuits if isinstance(answer, Breakers) else ()
+        return {c.endpoint: c.state for c in circuits if c.service == service}
 
 
 class Anyone:

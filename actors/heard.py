@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schemas import SpokenWords
+from actors.unsaid import rest
+from schemas import Part, SpokenWords
 
 REPORT_S = 0.15
 """What the line has played may be told that much late: it reports every 100 ms."""
@@ -12,21 +13,15 @@ REPORT_S = 0.15
 
 @dataclass
 class Voice:
-    """The sound of one turn: what was to be said where, and how far the line has played.
-
-    `notices`: indexes of the sentences that must be heard whole.
-    """
+    """The sound of one turn: what was to be said where, and how far the line has played."""
 
     sentences: list[SpokenWords] = field(default_factory=list)
-    planned: list[str] = field(default_factory=list)
-    notices: set[int] = field(default_factory=set)
+    planned: list[Part] = field(default_factory=list)
     played_s: float = 0.0
 
     def plan(self, text: str, index: int = -1, notice: bool = False) -> None:
-        """It is to be said next."""
-        self.planned.append(text)
-        if notice:
-            self.notices.add(index)
+        """It is to be said next; `index` -1 for words that are not the model's."""
+        self.planned.append(Part(index, text, notice))
 
     def played(self, samples: int, rate: int) -> None:
         """The line has played `samples` at `rate` Hz since the turn's first."""
@@ -35,12 +30,36 @@ class Voice:
     @property
     def answer(self) -> str:
         """All that was to be said."""
-        return " ".join(self.planned)
+        return " ".join(part.text for part in self.planned)
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The sentences llm has given, in order."""
+        return tuple(part.text for part in self.planned if part.index >= 0)
+
+    @property
+    def left(self) -> tuple[Part, ...]:
+        """The sentences, or rests of them, of which tts has told no word yet."""
+        told: dict[int, list[str]] = {}
+        for said in self.sentences:
+            told.setdefault(said.sentence, []).extend(word.text for word in said.words)
+        parts = (
+            Part(part.index, rest(part.text, told.get(part.index, ())), part.notice)
+            for part in self.planned
+            if part.index >= 0
+        )
+        return tuple(part for part in parts if part.text)
+
+    @property
+    def told_to(self) -> tuple[int, int]:
+        """Up to which sample words were told, and the rate they count at; 0 at 16 kHz for none."""
+        ends = [(word.end, said.rate) for said in self.sentences for word in said.words]
+        return max(ends, key=lambda end: end[0] / end[1], default=(0, 16_000))
 
     @property
     def in_notice(self) -> bool:
         """Whether a sentence sounds, or is about to, that must be heard whole."""
-        return any(self._sounds(index) for index in self.notices)
+        return any(self._sounds(part.index) for part in self.planned if part.notice)
 
     def _sounds(self, index: int) -> bool:
         words = [

@@ -1,23 +1,29 @@
-"""llm: the order to respond comes in; the answer goes out sentence by sentence."""
+"""llm: the order to respond comes in; the answer goes out sentence by sentence.
+
+The model may be at several endpoints, a ladder of them. When one fails the next goes on from where the
+answer broke off; when all fail the caller hears why he waits, and all are tried once more.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
+from actors.rungs import Doors, Rungs
 from actors.sentences import Splitter
-from bus.runtime import Emit
+from actors.unsaid import Unsaid
+from bus.runtime import Emit, Runtime
 from engines.protocols import EngineError
 from schemas import (
     CallClosed,
-    EngineFailed,
-    EngineWorked,
     Event,
+    GoOn,
     LlmFinished,
     LlmStarted,
     Respond,
@@ -25,10 +31,11 @@ from schemas import (
 )
 
 log = structlog.get_logger()
-RETRY_S = 0.25
+READY_S = 0.25
 _MARKS = re.compile(r"(</?notice>)")
 """Around what must be heard whole; a model may write them, and turns.notice is said with them."""
-APOLOGY = "I'm sorry, I can't think of an answer right now. Please ask me again in a moment."
+CUT_OFF = "Your last message was cut off. Go on exactly where it ends, and repeat nothing of it."
+"""Added to the system prompt when an answer is continued."""
 
 
 class Chat(Protocol):
@@ -41,71 +48,174 @@ class Chat(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Excuses:
+    """What is said when every endpoint has failed: before they are tried once more, and at the end.
+
+    `after_ms`: how long after the last failure that is.
+    """
+
+    trouble: str = "I'm having trouble answering. Let me try again."
+    apology: str = "I'm sorry, something went wrong. Please ask me again."
+    after_ms: float = 1000
+
+
 class LlmActor:
     """Asks the model and hands on each sentence as soon as it is whole."""
 
     name = "llm"
-    hears = (Respond, CallClosed)
+    hears: tuple[type[Event], ...] = (Respond, GoOn, CallClosed, *Rungs.hears)
 
-    def __init__(self, chat: Chat) -> None:
-        self._chat = chat
+    def __init__(
+        self,
+        chats: Chat | Mapping[str, Chat],
+        excuses: Excuses = Excuses(),
+        doors: Doors | None = None,
+    ) -> None:
+        """`chats`: by endpoint, the preferred one first. `doors`: where the breaker is."""
+        self._chats = chats if isinstance(chats, Mapping) else {"": chats}
+        self._excuses = excuses
+        self._rungs = Rungs("llm", tuple(self._chats), self._probe, doors)
         self._answered: dict[str, int] = {}
+        self._runtime: Runtime | None = None
+
+    def attach(self, runtime: Runtime) -> None:
+        """There are a breaker and calls now."""
+        self._runtime = runtime
+        self._rungs.attach(runtime)
 
     async def load(self) -> None:
-        """Ready when the server is: a model that loads for minutes is waited for, not crashed on."""
-        while (reason := await self._not_ready()) is not None:
-            log.warning("waiting for the model", reason=reason)
-            await asyncio.sleep(RETRY_S)
+        """Ready when a server is: a model that loads for minutes is waited for, not crashed on.
 
-    async def _not_ready(self) -> str | None:
-        try:
-            await self._chat.load()
-        except EngineError as error:
-            return str(error)
-        return None
+        Restarted in the middle of a call we don't wait: the caller is owed a word.
+        """
+        self._rungs.begin()
+        while (reasons := await self._not_ready()) and not self._in_calls:
+            log.warning("waiting for the model", reason="; ".join(reasons))
+            await asyncio.sleep(READY_S)
+
+    @property
+    def _in_calls(self) -> bool:
+        return self._runtime is not None and bool(self._runtime.control.calls)
+
+    async def _not_ready(self) -> list[str]:
+        """Why none of them is; empty when one is."""
+        reasons = []
+        for chat in self._chats.values():
+            try:
+                await chat.load()
+            except EngineError as error:
+                reasons.append(str(error))
+            else:
+                return []
+        return reasons
 
     async def close(self) -> None:
-        await self._chat.close()
+        await self._rungs.close()
+        for chat in self._chats.values():
+            await chat.close()
+
+    def gauges(self) -> dict[str, float]:
+        """Endpoints that are not asked now."""
+        return {"endpoints_away": float(self._rungs.away)}
 
     async def react(self, event: Event, emit: Emit) -> None:
         if isinstance(event, CallClosed):
             self._answered.pop(event.call, None)
-        elif isinstance(event, Respond) and event.turn > self._answered.get(event.call, 0):
+        elif not isinstance(event, Respond | GoOn):
+            self._rungs.take(event)
+        elif event.turn > self._answered.get(event.call, 0):
             self._answered[event.call] = event.turn  # asked again for the same turn: one answer
             await self._respond(event, emit)
 
-    async def _respond(self, event: Respond, emit: Emit) -> None:
-        answer = Answer(event, emit)
-        try:
-            async with aclosing(self._text(event)) as deltas:
-                async for delta in deltas:
-                    answer.take(delta)
-            if not event.say:
-                emit(EngineWorked(call=event.call, service="llm"))
-        except EngineError as error:
-            log.error("no answer", call_id=event.call, turn_id=event.turn, error=str(error))
-            emit(EngineFailed(call=event.call, service="llm", error=str(error)))
-            answer.apologise(str(error))
+    async def _respond(self, event: Respond | GoOn, emit: Emit) -> None:
+        excuses = (self._excuses.trouble, self._excuses.apology)
+        said = event.said if isinstance(event, GoOn) else ()
+        answer = Answer(event, emit, said, excuses)
+        if event.say:
+            answer.begin()
+            answer.take(event.say)
+            answer.end()
+        elif not await self._climb(answer, emit):
+            answer.aside(self._excuses.apology)
         answer.finish()
 
-    async def _text(self, event: Respond) -> AsyncGenerator[str, None]:
-        if event.say:
-            yield event.say
-            return
-        messages = [(message.role, message.content) for message in event.messages]
-        async with aclosing(self._chat.stream(messages)) as deltas:
+    async def _climb(self, answer: Answer, emit: Emit) -> bool:
+        """Rung by rung; if each one asked has failed, an excuse, and once more. Whether one did it."""
+        if await self._each(answer, emit):
+            return True
+        if self._rungs.next(()) is None:
+            answer.error = answer.error or "no endpoint may be asked now: their circuits are open"
+            return False
+        answer.aside(self._excuses.trouble)
+        await emit.clock.sleep_until(emit.clock.now() + int(self._excuses.after_ms * 1e6))
+        return await self._each(answer, emit)
+
+    async def _each(self, answer: Answer, emit: Emit) -> bool:
+        tried: list[str] = []
+        while (rung := self._rungs.next(tried)) is not None:
+            tried.append(rung)
+            try:
+                await self._write(rung, answer)
+            except EngineError as error:
+                answer.error = str(error)
+                self._rungs.failed(rung, str(error), emit)
+            else:
+                answer.error = ""
+                self._rungs.worked(rung, emit)
+                return True
+        return False
+
+    async def _write(self, rung: str, answer: Answer) -> None:
+        answer.begin()
+        async with aclosing(self._chats[rung].stream(answer.messages)) as deltas:
             async for delta in deltas:
-                yield delta
+                answer.take(delta)
+        answer.end()
+
+    async def _probe(self, rung: str) -> None:
+        """It is back when it writes: health alone would not show one that hangs."""
+        chat = self._chats[rung]
+        await chat.load()
+        async with aclosing(chat.stream([("user", "Hello.")])) as deltas:
+            async for _ in deltas:
+                return
 
 
 class Answer:
-    """One answer on its way out."""
+    """One answer on its way out, whoever writes it. `said`: what a predecessor of ours has said of it."""
 
-    def __init__(self, order: Respond, emit: Emit) -> None:
+    def __init__(
+        self,
+        order: Respond | GoOn,
+        emit: Emit,
+        said: Sequence[str] = (),
+        asides: Sequence[str] = (),
+    ) -> None:
         self._order, self._emit = order, emit
+        self._sentences = len(said)
+        self._said = [sentence for sentence in said if sentence not in asides]
+        self._tokens = 0
+        self._notice = False
+        self.error = ""
+        self.begin()
+
+    @property
+    def messages(self) -> list[tuple[str, str]]:
+        """What the next endpoint is shown: what was said already is its own last message."""
+        messages: list[tuple[str, str]] = [
+            (message.role, message.content) for message in self._order.messages
+        ]
+        if not self._said:
+            return messages
+        system = [f"{content} {CUT_OFF}" for role, content in messages[:1] if role == "system"]
+        head = [("system", system[0]), *messages[1:]] if system else messages
+        return [*head, ("assistant", " ".join(self._said))]
+
+    def begin(self) -> None:
+        """Somebody begins to write, or begins anew: an unfinished sentence is his to say."""
         self._splitter = Splitter()
-        self._tokens = self._sentences = 0
-        self._error = ""
+        self._unsaid = Unsaid(self._said)
         self._notice = False
 
     def take(self, delta: str) -> None:
@@ -118,41 +228,48 @@ class Answer:
                 LlmStarted(call=self._order.call, turn=self._order.turn, first_token_ms=waited_ms)
             )
         for sentence in self._splitter.push(delta):
-            self._say(sentence)
+            self._stretch(sentence)
 
-    def apologise(self, error: str) -> None:
-        """The caller never hears silence."""
-        self._error = error
-        if not self._sentences:
-            self._say(APOLOGY)
+    def end(self) -> None:
+        """He has written all of it."""
+        for sentence in self._splitter.flush():
+            self._stretch(sentence)
+
+    def aside(self, text: str) -> None:
+        """Words of our own in between, which no model has written."""
+        if text:
+            self._say(text)
 
     def finish(self) -> None:
-        """What is left, and the end."""
-        for sentence in self._splitter.flush():
-            self._say(sentence)
+        """There will be no more."""
         self._emit(
             LlmFinished(
                 call=self._order.call,
                 turn=self._order.turn,
                 sentences=self._sentences,
                 tokens=self._tokens,
-                error=self._error,
+                error=self.error,
             )
         )
 
-    def _say(self, stretch: str) -> None:
+    def _stretch(self, stretch: str) -> None:
         """A stretch may hold the beginning or end of a notice: each part is a sentence of its own."""
-        order = self._order
         for part in _MARKS.split(stretch):
             if part in ("<notice>", "</notice>"):
                 self._notice = part == "<notice>"
-            elif text := part.strip():
-                sentence = Sentence(
-                    call=order.call,
-                    turn=order.turn,
-                    index=self._sentences,
-                    text=text,
-                    notice=self._notice,
-                )
-                self._emit(sentence)
-                self._sentences += 1
+            elif text := self._unsaid.of(part.strip()):
+                self._said.append(text)
+                self._say(text, self._notice)
+
+    def _say(self, text: str, notice: bool = False) -> None:
+        order = self._order
+        self._emit(
+            Sentence(
+                call=order.call,
+                turn=order.turn,
+                index=self._sentences,
+                text=text,
+                notice=notice,
+            )
+        )
+        self._sentences += 1

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-import numpy as np
-import samplerate
 import structlog
 
 from actors.gain import Gain
+from actors.resampler import Resampler
 from bus.runtime import Emit
 from schemas import (
     AgentPcm,
@@ -38,22 +37,8 @@ from schemas import (
 log = structlog.get_logger()
 LATE_FRAMES = 2
 SILENT_DB = -120.0
-
-
-class Resampler:
-    """A turn's sound at the voice's rate goes in, at the line's rate it comes out."""
-
-    def __init__(self, rate_in: int, rate_out: int) -> None:
-        self._ratio = rate_out / rate_in
-        self._inner = None if rate_in == rate_out else samplerate.Resampler("sinc_fastest", 1)
-
-    def push(self, pcm: bytes, last: bool) -> bytes:
-        """int16 PCM both ways; `last` brings out what the filter still holds."""
-        if self._inner is None:
-            return pcm
-        samples = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
-        out = self._inner.process(samples, self._ratio, end_of_input=last)
-        return bytes((np.clip(out, -1, 1) * 32767).astype(np.int16).tobytes())
+LONGEST_HOLE_S = 1.0
+"""Sound that is missing between two stretches is silence up to this long: words keep their places."""
 
 
 @dataclass
@@ -62,11 +47,12 @@ class Playing:
 
     `notices`: where in it, in samples of the line, sound lies that is not lowered. `trial_ns`: until
     then it is lowered for a sound that may be speech. `held`: it is to pause, keeping its place;
-    `paused`: it has faded out; `go` ends that.
+    `paused`: it has faded out; `go` ends that. `got`: up to which sample of the voice its sound is here.
     """
 
     turn: int
     resampler: Resampler
+    got: int
     gain: Gain
     due_ns: int | None = None
     sound: bytearray = field(default_factory=bytearray)
@@ -82,12 +68,21 @@ class Playing:
     notices: list[tuple[int, int]] = field(default_factory=list)
 
     def take(self, event: Speech) -> None:
-        """More sound of the turn; `whole` once it is all there."""
+        """More sound of the turn; `whole` once it is all there.
+
+        What is missing in between is silence, so that words keep their places. A voice that took over
+        from one that died begins behind its last known word: nothing of that is here twice.
+        """
         start = self.sent + len(self.sound) // 2
-        self.sound += self.resampler.push(event.pcm, event.last)
+        self.sound += self.resampler.push(self._new(event), event.last)
         self.whole = event.last
         if event.notice:
             self.notices.append((start, self.sent + len(self.sound) // 2))
+
+    def _new(self, event: Speech) -> bytes:
+        hole = event.first - self.got
+        self.got = event.end
+        return bytes(2 * max(0, min(hole, int(LONGEST_HOLE_S * event.rate)))) + event.pcm
 
     @property
     def lowered(self) -> bool:
@@ -135,6 +130,7 @@ class PlaybackActor:
         self._rates: dict[str, int] = {}
         self._playing: dict[str, Playing] = {}
         self._sure: dict[str, int] = {}
+        self._over: dict[str, int] = {}
         self._talking: dict[str, int] = {}
 
     async def load(self) -> None:
@@ -164,7 +160,7 @@ class PlaybackActor:
             self._forget(event.call)
 
     def _forget(self, call: str) -> None:
-        for held in (self._rates, self._playing, self._sure, self._talking):
+        for held in (self._rates, self._playing, self._sure, self._over, self._talking):
             held.pop(call, None)
 
     async def _begin(self, event: TurnStarted, emit: Emit) -> None:
@@ -176,12 +172,18 @@ class PlaybackActor:
             await self._play(event.call, playing, emit)
 
     async def _take(self, event: Speech, emit: Emit) -> None:
+        if event.turn <= self._over.get(event.call, 0):
+            return  # its end was told twice
         playing = self._playing.get(event.call)
         if playing is None or playing.turn != event.turn:
             rate = self._rate(event.call)
             gain = Gain(rate, self._ramp_ms)
-            playing = Playing(event.turn, Resampler(event.rate, rate), gain)
+            resampler = Resampler(event.rate, rate)
+            playing = Playing(event.turn, resampler, event.first, gain)
             self._playing[event.call] = playing
+        if playing.resampler.rate_in != event.rate:
+            playing.got = playing.got * event.rate // playing.resampler.rate_in
+            playing.resampler = Resampler(event.rate, self._rate(event.call))
         playing.take(event)
         if self._sure.get(event.call) == event.turn:
             await self._play(event.call, playing, emit)
@@ -264,6 +266,7 @@ class PlaybackActor:
             )
         )
         self._playing.pop(call, None)
+        self._over[call] = playing.turn
 
     def _duck(self, event: SpeechStarted | Duck, emit: Emit) -> None:
         """At the caller's onset whatever sounds, or is about to; at an order the turn it names."""

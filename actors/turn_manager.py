@@ -138,8 +138,9 @@ class TurnManager:
             answer_wait_ms=turns.answer_wait_ms,
             system_prompt=turns.system_prompt,
             drafts=turns.drafts,
+            resumptions=turns.resumptions,
             patience=_patience(settings.watch),
-            phrases=Phrases(**msgspec.structs.asdict(settings.phrases)),
+            phrases=_phrases(settings),
         )
 
     def attach(self, runtime: Runtime) -> None:
@@ -160,11 +161,18 @@ class TurnManager:
 
     async def load(self) -> None:
         """Go on with the calls a predecessor has left."""
-        for entry in self._notebook.read() if self._notebook is not None else ():
+        entries = self._notebook.read() if self._notebook is not None else ()
+        at_ns = self._clock.now()
+        recalled = []
+        for entry in entries:
             log.warning("going on with a call", call_id=entry.opened.call)
             talk = self._begin(entry.opened)
-            at_ns = self._clock.now()
-            await self._act(talk.call, talk.recall(entry.memory, at_ns), at_ns)
+            recalled.append((talk.call, talk.recall(entry.memory, at_ns)))
+            self._arm(talk)
+        if recalled:
+            self._write_down()
+        for call, effects in recalled:
+            await self._act(call, effects, at_ns)
 
     def _remember(self, event: Event, effects: list[Effect]) -> None:
         """Before a turn is announced, lest its number be used twice; but after a CANCEL."""
@@ -418,3 +426,9 @@ def _patience(watch: Watch) -> Patience:
         idle_prompts=watch.idle_prompts,
         hang_up=watch.hang_up,
     )
+
+
+def _phrases(settings: Settings) -> Phrases:
+    """Those that turn_manager has said."""
+    told = msgspec.structs.asdict(settings.phrases)
+    return Phrases(**{name: told[name] for name in Phrases.__dataclass_fields__})

@@ -125,9 +125,10 @@ class Conversation:
         return self._agent.memory()
 
     def recall(self, memory: Memory, at_ns: int) -> list[Effect]:
-        """Go on after a crash."""
+        """Go on after a crash; whose answer was cut by it is told so."""
         effects = self._out.begin(at_ns)
         self._agent.recall(memory)
+        self._on_time(at_ns)
         return effects
 
     def say(self, text: str, at_ns: int) -> list[Effect]:

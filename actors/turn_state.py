@@ -42,7 +42,10 @@ class Phrases:
 
 @dataclass(frozen=True)
 class Rules:
-    """Waits in ms; see config/fleet.toml, [turns]. `drafts`: answers begun before a turn is sure."""
+    """Waits in ms; see config/fleet.toml, [turns]. `drafts`: answers begun before a turn is sure.
+
+    `resumptions`: how often one answer is taken up again after a restart of llm or tts.
+    """
 
     endpoints: Waits = field(default_factory=Waits)
     by_words: bool = True
@@ -53,6 +56,7 @@ class Rules:
     answer_wait_ms: float = 10_000
     system_prompt: str = ""
     history: int = 40
+    resumptions: int = 2
     patience: Patience = field(default_factory=Patience)
     phrases: Phrases = field(default_factory=Phrases)
 
@@ -155,6 +159,7 @@ class AgentTurn:
     """An answer from the order to its end.
 
     `carries`: its question, if unanswered, joins the next. `cut_in`: the caller was not done asking.
+    `written`: llm has given all of it. `resumed`: how often it was taken up again after a restart.
     """
 
     number: int
@@ -164,6 +169,8 @@ class AgentTurn:
     order: Respond
     speaking: bool = False
     finished: bool = False
+    written: bool = False
+    resumed: int = 0
     cancelled: Outcome | None = None
     carries: bool = False
     cut_in: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from bus.settings import Secret, Settings
+from bus.settings import HIDDEN, Settings
 
 Flag = str | int | float | bool
 
@@ -12,8 +12,8 @@ OWN_SECTIONS = {
     "audio_in": ("audio_in", "journal"),
     "stt": ("stt",),
     "turn_manager": ("turns", "cancel"),
-    "llm": ("llm",),
-    "tts": ("tts",),
+    "llm": ("llm", "phrases"),
+    "tts": ("tts", "phrases"),
     "playback": ("playback",),
     "breaker": ("breaker",),
 }
@@ -28,17 +28,16 @@ def flags_of(settings: Settings, process: str) -> dict[str, Flag]:
     """`section.key` → value in force; secrets are left out, long texts shown by their digest."""
     sections = COMMON_SECTIONS + OWN_SECTIONS.get(process, ())
     return {
-        f"{section}.{key}": _flag(value)
+        f"{section}.{key}": _flag(getattr(getattr(settings, section), key))
         for section in sections
         for key in getattr(settings, section).__struct_fields__
-        if key not in _NOT_READ_BY_ACTORS
-        and not isinstance(value := getattr(getattr(settings, section), key), Secret)
+        if key not in _NOT_READ_BY_ACTORS and key not in HIDDEN
     }
 
 
 def _flag(value: object) -> Flag:
     if isinstance(value, tuple):
-        return _flag(" ".join(value))
+        return _flag(" ".join(str(getattr(each, "name", each)) for each in value))
     if isinstance(value, str):
         return value if len(value) <= _LONGEST else _digest(value)
     assert isinstance(value, bool | int | float)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
@@ -53,6 +53,9 @@ from schemas import (
 log = structlog.get_logger()
 PAGE = os.sysconf("SC_PAGE_SIZE")
 CLOSED_CALLS = 4096
+LONGEST_PAUSE_S = 30.0
+MOST_EARLY = 20_000
+"""Events that wait for an engine: 400 s of one call. Whoever needs older sound asks the journal for it."""
 Context = zmq.Context[zmq.Socket[bytes]]
 
 
@@ -111,8 +114,11 @@ class Runtime:
         marks: Marks | None = None,
         heartbeat_ms: int = 500,
         flags: dict[str, Flag] | None = None,
+        mends: type[Exception] | tuple[()] = (),
     ) -> None:
+        """`mends`: what `load` may raise and be tried again after, the actor alive and not ready."""
         self.actor = actor
+        self._mends = mends
         self.clock = clock or MonotonicClock()
         self.stamper = Stamper(actor.name, inc)
         self.desk = Desk()
@@ -135,7 +141,7 @@ class Runtime:
         self._closed: OrderedDict[str, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self._react_to = frozenset(actor.hears)
-        self._early: list[tuple[Event, Stamp]] | None = []
+        self._early: deque[tuple[Event, Stamp]] | None = deque(maxlen=MOST_EARLY)
 
     async def __aenter__(self) -> Runtime:
         """Door open, lanes proven, fences taken over, engines loaded: in this order."""
@@ -148,8 +154,7 @@ class Runtime:
                 attach(self)
             self.desk.detail = "turn_manager's welcome"
             await self.control.welcomed.wait()
-            self.desk.detail = "its engine to load"
-            await self.actor.load()
+            await self._load()
         except BaseException:
             await self.stop()
             raise
@@ -157,9 +162,25 @@ class Runtime:
         self.set_state("ready")
         return self
 
+    async def _load(self) -> None:
+        """What can't be loaded is said, and tried again: a model may come, a server may be started."""
+        self.desk.detail, pause_s = "its engine to load", 1.0
+        while not await self._loaded(pause_s):
+            await self.clock.sleep_until(self.clock.now() + int(pause_s * 1e9))
+            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+
+    async def _loaded(self, pause_s: float) -> bool:
+        try:
+            await self.actor.load()
+        except self._mends as error:
+            self.desk.detail = str(error)
+            log.error("not ready; tried again", why=str(error), after_s=pause_s)
+            return False
+        return True
+
     def _open(self) -> None:
         """Take up what has come meanwhile, after the calls that were in progress before."""
-        early, self._early = self._early or [], None
+        early, self._early = self._early or deque(), None
         told = {event.call for event, _ in early if isinstance(event, CallOpened)}
         now = Stamp(source=MANAGER, inc=0, seq=0, at_ns=self.clock.now())
         calls = [opened for opened in self.control.calls if opened.call not in told]

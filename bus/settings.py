@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -96,7 +97,7 @@ class CancelRound(Section, frozen=True):
 class AudioIn(Section, frozen=True):
     """Voice activity detection and the watch over the line."""
 
-    vad: Literal["pysilero", "silero-onnx"] = "pysilero"
+    vad: NonEmpty = "pysilero"
     threshold: Probability = 0.5
     release_threshold: Probability = 0.35
     onset_ms: Annotated[int, Meta(ge=32, le=1000)] = 64
@@ -124,15 +125,28 @@ class Journal(Section, frozen=True):
 class Stt(Section, frozen=True):
     """Speech to text."""
 
-    engine: Literal["pocketsphinx", "null"] = "pocketsphinx"
+    engine: NonEmpty = "pocketsphinx"
     preroll_ms: Annotated[int, Meta(ge=300, le=5000)] = 400
     partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 100
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
     second_look_ms: Annotated[int, Meta(ge=0, le=10_000)] = 2200
     stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
-    batch_engine: Literal["pocketsphinx", "none"] = "pocketsphinx"
+    batch_engine: NonEmpty = "pocketsphinx"
     batch_interval_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 30.0
     batch_budget_s: Annotated[float, Meta(ge=0.0, le=10_000_000.0)] = 0.0
+
+
+class Deepgram(Section, frozen=True):
+    """The remote recogniser. `token` comes from DEEPGRAM_API_KEY alone, never from a file."""
+
+    url: NonEmpty = "wss://api.deepgram.com/v1/listen"
+    model: NonEmpty = "nova-3"
+    language: NonEmpty = "en"
+    diarize: bool = False
+    connect_timeout_s: Seconds = 5.0
+    keep_alive_s: Annotated[float, Meta(ge=0.5, le=9.0)] = 4.0
+    finalize_wait_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    token: Secret = Secret()
 
 
 class Turns(Section, frozen=True):
@@ -155,6 +169,7 @@ class Turns(Section, frozen=True):
     final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
     answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000
+    resumptions: Annotated[int, Meta(ge=0, le=10)] = 2
     system_prompt: Text = SYSTEM_PROMPT
     drafts: Annotated[int, Meta(ge=0, le=20)] = 3
     greeting: Text = ""
@@ -179,20 +194,47 @@ class Phrases(Section, frozen=True):
 
     sorry: Text = "Sorry, I did not catch that."
     moment: Text = "One moment, please."
+    trouble: Text = "I'm having trouble answering. Let me try again."
     apology: Text = "I'm sorry, something went wrong. Please ask me again."
     still_there: Text = "Are you still there?"
     goodbye: Text = "I will hang up now. Goodbye."
 
 
+class LlmEndpoint(Section, frozen=True):
+    """Where else the model may be asked."""
+
+    url: NonEmpty
+    model: NonEmpty
+
+    @property
+    def name(self) -> str:
+        """As the breaker knows it."""
+        return f"{urlsplit(self.url).netloc}/{self.model}"
+
+
 class Llm(Section, frozen=True):
-    """The chat endpoint. `api_key` comes from LLM_API_KEY alone, never from a file."""
+    """The chat endpoints. Keys come from LLM_API_KEY and LLM_API_KEY_2, _3 … alone, never from a file."""
 
     url: NonEmpty = "http://127.0.0.1:8808/v1"
     model: NonEmpty = "embedded"
+    fallbacks: Annotated[tuple[LlmEndpoint, ...], Meta(max_length=8)] = ()
     connect_timeout_s: Seconds = 2.0
-    first_token_timeout_s: Seconds = 15.0
-    token_timeout_s: Seconds = 10.0
+    first_token_timeout_s: Seconds = 8.0
+    fallback_after_ms: Annotated[int, Meta(ge=100, le=600_000)] = 3000
+    token_timeout_s: Seconds = 5.0
+    retry_ms: Annotated[int, Meta(ge=0, le=60_000)] = 1000
     api_key: Secret = Secret()
+    fallback_api_keys: tuple[Secret, ...] = ()
+
+    @property
+    def endpoints(self) -> tuple[LlmEndpoint, ...]:
+        """All of them, the preferred one first."""
+        return (LlmEndpoint(url=self.url, model=self.model), *self.fallbacks)
+
+    def key_of(self, number: int) -> Secret:
+        """The key of an endpoint, counted from 0; empty when there is none."""
+        keys = (self.api_key, *self.fallback_api_keys)
+        return keys[number] if number < len(keys) else Secret()
 
 
 class Responder(Section, frozen=True):
@@ -204,13 +246,50 @@ class Responder(Section, frozen=True):
     first_token_ms: Annotated[int, Meta(ge=0, le=60_000)] = 80
 
 
+class TtsVoice(Section, frozen=True):
+    """Who else may speak."""
+
+    engine: NonEmpty
+    voice: NonEmpty
+
+    @property
+    def name(self) -> str:
+        """As the breaker knows it."""
+        return f"{self.engine}/{self.voice}"
+
+
 class Tts(Section, frozen=True):
     """Text to speech."""
 
-    engine: Literal["espeak"] = "espeak"
+    engine: NonEmpty = "espeak"
     voice: NonEmpty = "en-us"
+    fallbacks: Annotated[tuple[TtsVoice, ...], Meta(max_length=8)] = (
+        TtsVoice(engine="espeak", voice="en"),
+    )
+    stall_ms: Annotated[int, Meta(ge=100, le=60_000)] = 2000
     words_per_minute: Annotated[int, Meta(ge=80, le=450)] = 175
     lead_s: Annotated[float, Meta(ge=0.1, le=60.0)] = 2.0
+
+    @property
+    def voices(self) -> tuple[TtsVoice, ...]:
+        """All of them, the preferred one first."""
+        return (TtsVoice(engine=self.engine, voice=self.voice), *self.fallbacks)
+
+
+class Chatterbox(Section, frozen=True):
+    """The voice Chatterbox, in an environment of its own: `make engine-chatterbox`."""
+
+    model: str = ""
+    turbo: bool = False
+    voice_wav: str = ""
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    first_tokens: Annotated[int, Meta(ge=4, le=1000)] = 15
+    chunk_tokens: Annotated[int, Meta(ge=4, le=1000)] = 25
+    context_tokens: Annotated[int, Meta(ge=1, le=250)] = 12
+    temperature: Annotated[float, Meta(gt=0.0, le=5.0)] = 0.8
+    cfg_weight: Annotated[float, Meta(ge=0.0, le=5.0)] = 0.5
+    exaggeration: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.5
+    seed: Annotated[int, Meta(ge=0, le=2_147_483_647)] = 1
 
 
 class Playback(Section, frozen=True):
@@ -247,12 +326,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audio_in: AudioIn = AudioIn()
     journal: Journal = Journal()
     stt: Stt = Stt()
+    deepgram: Deepgram = Deepgram()
     turns: Turns = Turns()
     watch: Watch = Watch()
     phrases: Phrases = Phrases()
     llm: Llm = Llm()
     responder: Responder = Responder()
     tts: Tts = Tts()
+    chatterbox: Chatterbox = Chatterbox()
     playback: Playback = Playback()
     breaker: Breaker = Breaker()
     warden: Warden = Warden()
@@ -290,16 +371,32 @@ SECTIONS: dict[str, type[Section]] = {
     "audio_in": AudioIn,
     "journal": Journal,
     "stt": Stt,
+    "deepgram": Deepgram,
     "turns": Turns,
     "watch": Watch,
     "phrases": Phrases,
     "llm": Llm,
     "responder": Responder,
     "tts": Tts,
+    "chatterbox": Chatterbox,
     "playback": Playback,
     "breaker": Breaker,
     "warden": Warden,
 }
+
+OURS = {
+    "vad": ("pysilero", "silero-onnx"),
+    "stt": ("deepgram", "null", "pocketsphinx"),
+    "batch": ("deepgram", "none", "pocketsphinx"),
+    "tts": ("chatterbox", "espeak"),
+}
+"""The engines that come along; others are entry points of the group `bargein.KIND`."""
+HIDDEN = {
+    "api_key": "LLM_API_KEY",
+    "fallback_api_keys": "LLM_API_KEY_2, LLM_API_KEY_3 …",
+    "token": "DEEPGRAM_API_KEY",
+}
+"""Keys that hold secrets, and the variables that set them."""
 
 _TRUE = frozenset({"1", "true"})
 _FALSE = frozenset({"0", "false"})
@@ -315,11 +412,12 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
     """Read fleet.toml (default: config/fleet.toml under home), let the environment override it."""
     where = home(env)
     source = path or where / "config" / "fleet.toml"
-    tables = Checker(source, SECTIONS, {"api_key": "LLM_API_KEY"}).tables(_read(source))
+    tables = Checker(source, SECTIONS, HIDDEN).tables(_read(source))
     for section, key, value in _overrides(env):
         tables.setdefault(section, {})[key] = value
     made = {name: cls(**tables.get(name, {})) for name, cls in SECTIONS.items()}
     settings = Settings(home=where, **made)  # type: ignore[arg-type]  # SECTIONS mirrors the fields
+    _known(source, settings)
     _agree(source, settings)
     return settings
 
@@ -347,6 +445,11 @@ def _overrides(env: Mapping[str, str]) -> list[tuple[str, str, object]]:
             found.append(("llm", key, _not_empty(variable, text)))
     if key := env.get("LLM_API_KEY", ""):
         found.append(("llm", "api_key", Secret(key)))
+    keys = tuple(Secret(env.get(f"LLM_API_KEY_{number}", "")) for number in range(2, 10))
+    if any(keys):
+        found.append(("llm", "fallback_api_keys", keys))
+    if key := env.get("DEEPGRAM_API_KEY", ""):
+        found.append(("deepgram", "token", Secret(key)))
     return found
 
 
@@ -365,10 +468,30 @@ def _not_empty(variable: str, text: str) -> str:
     return text.strip()
 
 
+def _engines(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Each engine that is asked for: its key, its kind, its name."""
+    yield "audio_in.vad", "vad", settings.audio_in.vad
+    yield "stt.engine", "stt", settings.stt.engine
+    yield "stt.batch_engine", "batch", settings.stt.batch_engine
+    for number, voice in enumerate(settings.tts.voices):
+        yield "tts.fallbacks" if number else "tts.engine", "tts", voice.engine
+
+
+def _known(source: Path, settings: Settings) -> None:
+    for key, kind, name in _engines(settings):
+        group = f"bargein.{kind}"
+        if name not in OURS[kind] and not entry_points(group=group, name=name):
+            allowed = ", ".join(f'"{one}"' for one in OURS[kind])
+            raise SettingsError(
+                f"{source}: {key}: {name!r} is not allowed; allowed: {allowed}, and the entry points "
+                f"{group} of installed packages"
+            )
+
+
 def _agree(source: Path, settings: Settings) -> None:
     """What no single value can say: rules between two keys."""
     audio, cancel, fleet = settings.audio_in, settings.cancel, settings.fleet
-    url = urlsplit(settings.llm.url)
+    llm, tts = settings.llm, settings.tts
     rules = (
         (
             audio.release_threshold <= audio.threshold,
@@ -385,14 +508,30 @@ def _agree(source: Path, settings: Settings) -> None:
             f"fleet.roster: an actor is named twice in {list(fleet.roster)}; name each once",
         ),
         (
-            url.scheme in ("http", "https") and bool(url.hostname),
-            f"llm.url: {url.scheme or settings.llm.url!r} is no address; allowed: http://… or https://…",
+            len({endpoint.name for endpoint in llm.endpoints}) == len(llm.endpoints),
+            "llm.fallbacks: the same model at the same address twice; name each once",
         ),
         (
-            "@" not in url.netloc,
-            "llm.url: holds a user name or password; take it out and set LLM_API_KEY instead",
+            len({voice.name for voice in tts.voices}) == len(tts.voices),
+            "tts.fallbacks: the same voice twice; name each once",
         ),
+        *_addresses(llm),
     )
     for holds, wrong in rules:
         if not holds:
             raise SettingsError(f"{source}: {wrong}")
+
+
+def _addresses(llm: Llm) -> Iterator[tuple[bool, str]]:
+    for number, endpoint in enumerate(llm.endpoints):
+        key = f"llm.fallbacks, entry {number}: url" if number else "llm.url"
+        url = urlsplit(endpoint.url)
+        yield (
+            url.scheme in ("http", "https") and bool(url.hostname),
+            f"{key}: {url.scheme or endpoint.url!r} is no address; allowed: http://… or https://…",
+        )
+        variable = f"LLM_API_KEY_{number + 1}" if number else "LLM_API_KEY"
+        yield (
+            "@" not in url.netloc,
+            f"{key}: holds a user name or password; take it out and set {variable} instead",
+        )

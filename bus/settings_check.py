@@ -56,7 +56,9 @@ class Checker:
         kind = inspect.type_info(hint)
         try:
             made = msgspec.convert(value, hint)
-        except msgspec.ValidationError:
+        except msgspec.ValidationError as error:
+            if _of_tables(kind):  # not shown: somebody may have written a key into it
+                self._refuse(dotted, f"{error}; allowed: {allowed(kind)}")
             self._refuse(dotted, f"{_shown(value)} is not allowed; allowed: {allowed(kind)}")
         if isinstance(made, float) and not math.isfinite(made):
             self._refuse(dotted, f"{made} is not allowed; allowed: {allowed(kind)}")
@@ -77,10 +79,17 @@ def allowed(kind: inspect.Type) -> str:
         low = f"above {kind.gt}, up to" if kind.gt is not None else f"from {kind.ge} to"
         return f"{what} {low} {kind.le}"
     if isinstance(kind, inspect.VarTupleType):
-        return f"a list of at least {kind.min_length}, each {allowed(kind.item_type)}"
+        bound = f"at most {kind.max_length}" if kind.max_length else f"at least {kind.min_length}"
+        return f"a list of {bound}, each {allowed(kind.item_type)}"
+    if isinstance(kind, inspect.StructType):
+        return f"a table {{{', '.join(f'{field.name} = …' for field in kind.fields)}}}"
     if isinstance(kind, inspect.StrType):
         return _string(kind)
     raise TypeError(f"no words for {kind}")
+
+
+def _of_tables(kind: inspect.Type) -> bool:
+    return isinstance(kind, inspect.VarTupleType) and isinstance(kind.item_type, inspect.StructType)
 
 
 def _string(kind: inspect.StrType) -> str:

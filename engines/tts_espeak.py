@@ -28,6 +28,8 @@ _SYNCHRONOUS, _DONT_EXIT, _UTF8, _BY_CHARACTER = 2, 0x8000, 1, 1
 _RATE_PARAMETER, _PITCH_PARAMETER = 1, 3
 _LIST_END, _WORD = 0, 1
 _CHUNK_MS = 60  # espeak makes nothing shorter
+EXAMPLES = ("en-us", "en", "de", "fr", "es", "it")
+"""Voices to name in an error; not every language it lists is the name of one ("en-gb", "fr-fr")."""
 
 _libc = ctypes.CDLL(None)
 _libc.free.argtypes = (ctypes.c_void_p,)
@@ -122,13 +124,12 @@ class _Library:
 
     def _unknown(self, name: str) -> str:
         entries = ctypes.cast(self._voices, ctypes.POINTER(ctypes.POINTER(_VoiceEntry)))
-        names: list[str] = []
-        while entries[len(names)]:
-            names.append(entries[len(names)].contents.languages[1:].decode())
-        few = [each for each in ("en-us", "en-gb", "de", "fr-fr", "es", "it") if each in names]
+        count = 0
+        while entries[count]:
+            count += 1
         return (
-            f"espeak-ng has no voice {name!r}; set one of its {len(names)}, "
-            f"for example {', '.join(few)}, or a variant such as en-us+f3"
+            f"espeak-ng has no voice {name!r}; set one of its {count}, for example "
+            f"{', '.join(EXAMPLES)}, or a variant such as en-us+f3"
         )
 
 

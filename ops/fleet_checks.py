@@ -71,10 +71,11 @@ def _no_leftovers(home: Path) -> None:
 
 
 def responder_is_asked(settings: Settings) -> bool:
-    """Does llm.url lead to the embedded responder?"""
-    url = urlsplit(settings.llm.url)
+    """Does llm.url, or one of llm.fallbacks, lead to the embedded responder?"""
     local = {settings.responder.host, "localhost", "127.0.0.1"}
-    return url.hostname in local and (url.port or 80) == settings.responder.port
+    urls = [urlsplit(endpoint.url) for endpoint in settings.llm.endpoints]
+    port = settings.responder.port
+    return any(url.hostname in local and (url.port or 80) == port for url in urls)
 
 
 def port_is_free(host: str, port: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from functools import partial
 from typing import Annotated
@@ -21,7 +22,7 @@ from ops.microphone import Meters, Microphone
 from ops.placing import Placed, Plan, place, write_report
 from ops.sound_card import PortAudio, SoundCard
 from ops.supervisor import Supervisor
-from ops.talk_view import View, after, panel
+from ops.talk_view import View, after, language, panel
 from schemas import Event
 
 console = Console()
@@ -38,6 +39,7 @@ class Screen:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._view = View()
+        self._language = language(os.environ)
         self.meters = Meters()
 
     @property
@@ -54,7 +56,7 @@ class Screen:
     def picture(self) -> RenderableType:
         """The screen now."""
         with self._lock:
-            return panel(self._view, self.meters)
+            return panel(self._view, self.meters, self._language)
 
     def microphone(self, line: Line, card: SoundCard, headphones: bool) -> Microphone:
         """Somebody at a microphone whose levels are shown."""

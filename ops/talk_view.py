@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from rich.console import Group, RenderableType
@@ -11,16 +12,21 @@ from rich.text import Text
 
 from ops.microphone import Meters
 from schemas import (
+    CallClosed,
     Cancel,
     Ducked,
     Event,
     Final,
+    LineLost,
     Partial,
     PlaybackStarted,
     Restored,
     Sentence,
+    SessionOpened,
     SpeechEnded,
     SpeechStarted,
+    SttDegraded,
+    SttRecovered,
     TurnEnded,
     TurnStarted,
 )
@@ -38,17 +44,37 @@ STYLES = {
     "ducked": "bold yellow",
     "interrupted": "bold red",
 }
+DEGRADED = {
+    "en": "transcription degraded",
+    "de": "Transkription eingeschränkt",
+    "es": "transcripción degradada",
+    "fr": "transcription dégradée",
+    "it": "trascrizione ridotta",
+}
+"""By language: your words come late, in batches; none is lost."""
+AMBER = "bold black on dark_orange"
+
+
+def language(environment: Mapping[str, str]) -> str:
+    """As the terminal is set; English where we have no other."""
+    names = (environment.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
+    code = next((name for name in names if name), "")[:2].lower()
+    return code if code in DEGRADED else "en"
 
 
 @dataclass(frozen=True)
 class View:
-    """The conversation so far. `saying` is the answer being spoken, `partial` what you are saying."""
+    """The conversation so far. `saying` is the answer being spoken, `partial` what you are saying.
+
+    `degraded`: the caller channels whose recogniser is away.
+    """
 
     state: str = "listening"
     lines: tuple[tuple[str, str], ...] = ()
     partial: str = ""
     saying: str = ""
     turn: int = 0
+    degraded: frozenset[int] = frozenset()
 
 
 def after(view: View, event: Event) -> View:
@@ -77,6 +103,12 @@ def after(view: View, event: Event) -> View:
             return replace(view, state="interrupted")
         case TurnEnded():
             return _ended(view, event)
+        case SttDegraded():
+            return replace(view, degraded=view.degraded | {event.channel})
+        case SttRecovered() | SessionOpened():
+            return replace(view, degraded=view.degraded - {event.channel})
+        case CallClosed() | LineLost():
+            return replace(view, degraded=frozenset())
     return view
 
 
@@ -96,12 +128,14 @@ def _said(view: View, who: str, text: str) -> View:
     return replace(view, lines=(*view.lines, (who, text))[-LINES:]) if text else view
 
 
-def panel(view: View, meters: Meters) -> RenderableType:
+def panel(view: View, meters: Meters, tongue: str = "en") -> RenderableType:
     """The screen."""
     words = [_line(who, text) for who, text in view.lines]
     if view.saying:
         words.append(_line("agent", view.saying, "dim green"))
     words.append(_line("you", f"{view.partial} …", "dim cyan") if view.partial else Text())
+    if view.degraded:
+        words.append(Text(f" {DEGRADED[tongue]} ", AMBER))
     return Panel(
         Group(*words, _levels(view, meters)),
         title=Text(f" {view.state} ", STYLES[view.state]),

@@ -20,8 +20,10 @@ from schemas import (
     Cancel,
     CancelStuck,
     Ducked,
+    EngineFailed,
     Event,
     Final,
+    GoOn,
     Held,
     Interject,
     LlmStarted,
@@ -30,6 +32,7 @@ from schemas import (
     PlaybackStarted,
     Respond,
     Restored,
+    Resume,
     Sentence,
     SpeechEnded,
     SpeechStarted,
@@ -65,6 +68,15 @@ def words(event: Event) -> tuple[str, str] | None:
             return "dim", "an answer is begun, not sure yet"
         case Interject():
             return "green", f"to say meanwhile: {event.text}"
+        case GoOn():
+            return (
+                "yellow",
+                f"llm was restarted: the rest is asked for, after {len(event.said)} sentences",
+            )
+        case Resume():
+            return "yellow", f"tts was restarted: {len(event.parts)} sentences are left to say"
+        case EngineFailed():
+            return "red", f"{event.service} {event.endpoint} failed: {event.error}"
         case LlmStarted():
             return "dim", f"first token after {event.first_token_ms:.0f} ms"
         case Sentence():

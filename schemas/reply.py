@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.event import Audio, Event, Rate
+from schemas.event import Audio, Count, Event, Position, Rate
 from schemas.transcript import Word
 
 
@@ -27,6 +27,40 @@ class Respond(Event, frozen=True, tag="turn.respond"):
     messages: tuple[Message, ...]
     say: str = ""
     draft: bool = False
+
+
+class GoOn(Event, frozen=True, tag="turn.go_on"):
+    """turn_manager orders the rest of an answer from an llm that was restarted in the middle of it.
+
+    `messages`, `say`: as the answer was ordered. `said`: its sentences so far, from index 0 on.
+    """
+
+    messages: tuple[Message, ...]
+    said: tuple[str, ...]
+    say: str = ""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A sentence that was not spoken, or what is left of it; `notice` as in Sentence."""
+
+    index: int
+    text: str
+    notice: bool = False
+
+
+class Resume(Event, frozen=True, tag="turn.resume"):
+    """turn_manager orders what was not spoken yet from a tts that was restarted in mid-answer.
+
+    The sound goes on at sample `first` (at `rate` Hz) of the turn, of which `played_ms` were played.
+    `next`: the index of the sentence llm will say next; `last`: it will say none.
+    """
+
+    parts: tuple[Part, ...] = ()
+    next: int = 0
+    last: bool = False
+    first: Position = 0
+    rate: Rate = 16_000
+    played_ms: Count = 0
 
 
 class Interject(Event, frozen=True, tag="turn.interject"):

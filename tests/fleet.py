@@ -9,7 +9,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,14 +40,17 @@ def free_port() -> int:
         return port
 
 
-def make_home(folder: Path, port: int) -> None:
-    """What a clone has: supervisord.conf, .venv, config/fleet.toml (another port), var/."""
+def make_home(folder: Path, port: int, changes: Mapping[str, str] = {}) -> None:
+    """What a clone has: supervisord.conf, .venv, config/fleet.toml (another port, `changes`), var/."""
     root = home(os.environ)
     shutil.copy(root / "supervisord.conf", folder)
     (folder / ".venv").symlink_to(root / ".venv")
     (folder / "config").mkdir()
-    text = (root / "config" / "fleet.toml").read_text().replace("8808", str(port))
-    (folder / "config" / "fleet.toml").write_text(text)
+    text = (root / "config" / "fleet.toml").read_text()
+    for old, new in changes.items():
+        assert old in text, f"config/fleet.toml has no {old!r} to change"
+        text = text.replace(old, new)
+    (folder / "config" / "fleet.toml").write_text(text.replace("8808", str(port)))
     for name in ("run", "log", "calls"):
         (folder / "var" / name).mkdir(parents=True)
 
@@ -111,11 +114,11 @@ def clip(kind: str, voice: str, text: str, cue: Cue) -> Clip:
 
 
 @contextmanager
-def fleet(**environment: str) -> Iterator[Fleet]:
-    """A fleet of its own in a short folder; stopped and removed afterwards."""
+def fleet(changes: Mapping[str, str] = {}, **environment: str) -> Iterator[Fleet]:
+    """A fleet of its own in a short folder; stopped and removed afterwards. `changes` in fleet.toml."""
     folder = Path(tempfile.mkdtemp(prefix="bi-", dir="/tmp"))
     try:
-        make_home(folder, free_port())
+        make_home(folder, free_port(), changes)
         settings = load(env={**environment, "BARGEIN_HOME": str(folder)})
         made = Fleet(folder, settings)
         made.supervisor.start(environment)

@@ -11,6 +11,7 @@ from actors.turn_state import MS, Effect, HangUp, Rules, Stop, Tripped
 from schemas import (
     Event,
     Final,
+    GoOn,
     Interject,
     LinePlayed,
     Partial,
@@ -18,6 +19,7 @@ from schemas import (
     PlaybackStarted,
     Respond,
     Restore,
+    Resume,
     Sentence,
     SpeechContinued,
     SpeechEnded,
@@ -116,6 +118,11 @@ def told(effect: Effect) -> str:
         case Respond(turn=turn, messages=messages, say=say, draft=draft):
             shown = " | ".join(message.content for message in messages[1:])
             return f"{'draft' if draft else 'respond'} {turn}: {say or shown}"
+        case GoOn(turn=turn, said=said):
+            return f"go on {turn} after: {' '.join(said)}"
+        case Resume(turn=turn, parts=parts, first=first, rate=rate, last=last):
+            left = " ".join(part.text for part in parts)
+            return f"resume {turn} at {1000 * first // rate} ms: {left}{' (last)' if last else ''}"
         case Interject(turn=turn, text=text):
             return f"interject {turn}: {text}"
         case TurnEnded(turn=turn, outcome=outcome, heard=heard):

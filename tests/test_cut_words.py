@@ -10,7 +10,7 @@ import pytest
 
 from actors.agent_side import INTERRUPTED
 from actors.heard import Voice
-from actors.playback import Resampler
+from actors.resampler import Resampler
 from bus.recording import read
 from engines.tts_espeak import EspeakVoice
 from ops.facts import told

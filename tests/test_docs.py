@@ -24,6 +24,7 @@ from schemas import (
     Event,
     Kept,
     Message,
+    Part,
     Report,
     RoundRow,
     SpeechMark,
@@ -37,7 +38,7 @@ README = (ROOT / "README.md").read_text()
 FLEET_TOML = (ROOT / "config" / "fleet.toml").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 STRUCTS: tuple[type[msgspec.Struct], ...] = (
-    *(Stamp, Word, Message, RoundRow),
+    *(Stamp, Word, Message, Part, RoundRow),
     *(SpeechMark, Kept, CircuitState),
 )
 COMMON = {Event: {"call", "turn"}, Audio: {"first", "rate", "pcm"}}

@@ -21,27 +21,36 @@ from bus.control import MANAGER
 from bus.recording import Record
 from bus.wire import prefix, unpack
 from bus.wiretap import Heard
+from engines.responder.stories import STORIES
 from ops import wav
 from ops.cli import app
 from ops.cues import Cue
 from ops.report import Asked, stale_frames, turn_table, verdict
 from schemas import (
+    ActorBack,
     CallClosed,
     CancelStuck,
     CloseCall,
     Ducked,
+    EngineFailed,
+    EngineWorked,
     Event,
     Final,
+    GoOn,
+    LinePlayed,
     PlaybackStarted,
     Respond,
+    Resume,
+    Sentence,
     SpeechContinued,
+    SpokenWords,
     SttDegraded,
     SttRecovered,
     TurnCancelled,
     TurnEnded,
     TurnStarted,
 )
-from tests.fleet import Fleet, clip, fleet
+from tests.fleet import Fleet, clip, fleet, free_port
 
 STORY = ("long_request", "rms", "tell me a very long story")
 TIMES = ("interruption", "rms", "wait a minute, what is twelve times seven")
@@ -105,11 +114,15 @@ def test_two_calls_at_once_do_not_touch_each_other(running: Fleet) -> None:
 
 
 def test_a_wedged_model_is_replaced_while_the_call_goes_on(running: Fleet) -> None:
-    """llm is stopped in mid-answer; the interruption still silences it, and the next answer comes."""
+    """llm is stopped in mid-answer; the interruption still silences it, and the next answer comes.
+
+    Stopped by the duck, not by the answer's first sound: after `wedge_ms` the warden kills it,
+    and the CANCEL shall find it stopped, not replaced.
+    """
     pid = running.pid("llm")
 
     def stop_llm(heard: Heard) -> None:
-        if heard.frames[0].startswith(prefix(PlaybackStarted)) and not stopped.is_set():
+        if heard.frames[0].startswith(prefix(Ducked)) and not stopped.is_set():
             os.kill(pid, signal.SIGSTOP)
             stopped.set()
 
@@ -129,23 +142,41 @@ def test_a_wedged_model_is_replaced_while_the_call_goes_on(running: Fleet) -> No
     running.wait_ready(llm=pid)
 
 
-def test_a_call_survives_the_death_of_turn_manager(running: Fleet) -> None:
-    """Killed in mid-answer: the voice is cut, never resumed; the next question is answered."""
-    pid = running.pid("turn_manager")
-    killed = threading.Event()
+class WhilePlayed:
+    """Kills a victim after the other, each once the line has played so many samples of its turn."""
 
-    def kill(heard: Heard) -> None:
-        if heard.frames[0].startswith(prefix(PlaybackStarted)) and not killed.is_set():
-            os.kill(pid, signal.SIGKILL)
-            killed.set()
+    def __init__(self, **pids_at: tuple[int, int]) -> None:
+        self._due = list(pids_at.values())
 
-    clips = [clip(*STORY, Cue("clock", 0.3)), clip(*PLUS, Cue("clock", 6.0))]
-    _, records = running.place(clips, watch=kill)
-    first, last = past(records, TurnEnded)
-    assert (first.outcome, first.detail) == ("failed", "turn_manager was restarted")
+    def __call__(self, heard: Heard) -> None:
+        if self._due and heard.frames[0].startswith(prefix(LinePlayed)):
+            event, _ = unpack(heard.frames)
+            assert isinstance(event, LinePlayed)
+            if event.samples >= self._due[0][1]:
+                os.kill(self._due.pop(0)[0], signal.SIGKILL)
+
+
+def test_an_answer_outlives_llm_and_tts_and_a_call_turn_manager(running: Fleet) -> None:
+    """No word of the story is left out or told twice; then it is cut, apologised for, never resumed."""
+    pids = {name: running.pid(name) for name in ("llm", "tts", "turn_manager")}
+    moments = (12_000, 32_000, 80_000)
+    watch = WhilePlayed(**dict(zip(pids, zip(pids.values(), moments, strict=True), strict=True)))
+    clips = [clip(*STORY, Cue("clock", 0.3)), clip(*PLUS, Cue("silent", 0.5))]
+    _, records = running.place(clips, watch=watch)
+    assert {event.actor for event in past(records, ActorBack)} >= {"llm", "tts"}
+    story, apology, last = past(records, TurnEnded)
+    assert [event.turn for event in past(records, GoOn)] == [story.turn]
+    assert [event.turn for event in past(records, Resume)] == [story.turn]
+    told = [w for said in past(records, SpokenWords) if said.turn == story.turn for w in said.words]
+    assert [word.start for word in told] == sorted(word.start for word in told)
+    assert f"Here is a story. {STORIES['lighthouse']}".startswith(" ".join(w.text for w in told))
+    assert sum(said.turn == story.turn for said in past(records, Sentence)) > 2
+    assert stale_frames(records) == 0
+    assert (story.outcome, story.detail) == ("failed", "turn_manager was restarted")
+    assert apology.heard == running.settings.phrases.apology
     assert (last.outcome, last.asked) == ("completed", "what is seven plus five")
-    assert last.turn > first.turn
-    running.wait_ready(turn_manager=pid)
+    assert last.turn > apology.turn > story.turn
+    running.wait_ready(**pids)
 
 
 class InMidWord:
@@ -206,9 +237,7 @@ def test_kill_9_in_mid_word_costs_no_sample_and_no_word(running: Fleet) -> None:
     running.wait_ready(audio_in=audio_in, stt=stt)
 
 
-@pytest.mark.parametrize(
-    "actor", ["audio_in", "stt", "turn_manager", "llm", "tts", "playback", "breaker"]
-)
+@pytest.mark.parametrize("actor", ["audio_in", "stt", "turn_manager", "playback", "breaker"])
 def test_a_killed_actor_is_back_and_ready(running: Fleet, actor: str) -> None:
     pid = running.signal(actor, signal.SIGKILL)
     running.wait_ready(**{actor: pid})
@@ -220,11 +249,25 @@ def test_after_all_that_a_call_still_works(running: Fleet) -> None:
     assert "twelve" in past(records, TurnEnded)[0].heard
 
 
-def test_half_duplex_ignores_what_is_said_over_the_agent() -> None:
-    with fleet(ENABLE_BARGE_IN="0") as half:
+SECOND_RUNGS = {
+    "fallbacks = []": 'fallbacks = [{ url = "http://localhost:8808/v1", model = "embedded" }]',
+    'voice = "en-us"': 'voice = "nobody"',
+}
+"""The first voice is none, the first model is where LLM_URL says."""
+
+
+def test_half_duplex_ignores_what_is_said_over_the_agent_and_the_second_rungs_answer() -> None:
+    """One fleet for both: nobody listens where the model is, and the voice does not exist."""
+    nobody = f"http://127.0.0.1:{free_port()}/v1"
+    with fleet(SECOND_RUNGS, ENABLE_BARGE_IN="0", LLM_URL=nobody) as half:
         clips = [clip(*PLUS, Cue("clock", 0.3)), clip(*TIMES, Cue("speaks", 0.2))]
         _, records = half.place(clips, longest_wait_s=6)
     assert len(past(records, Final)) == 2
     assert not past(records, TurnCancelled)
     assert not past(records, Ducked)
     assert [event.outcome for event in past(records, TurnEnded)] == ["completed"]
+    assert "twelve" in past(records, TurnEnded)[0].heard
+    failed = {event.service: event.endpoint for event in past(records, EngineFailed)}
+    assert failed == {"llm": f"{nobody[7:-3]}/embedded", "tts": "espeak/nobody"}
+    worked = {event.endpoint for event in past(records, EngineWorked) if event.service == "llm"}
+    assert worked == {f"localhost:{half.settings.responder.port}/embedded"}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.heard import Voice
-from schemas import SpokenWords, Word
+from schemas import Part, SpokenWords, Word
 
 
 def spoken(sentence: int, first: int, *texts: str, rate: int = 1000) -> SpokenWords:
@@ -19,7 +19,7 @@ def spoken(sentence: int, first: int, *texts: str, rate: int = 1000) -> SpokenWo
 
 
 def voice() -> Voice:
-    made = Voice(planned=["one two three.", "four five."])
+    made = Voice(planned=[Part(0, "one two three."), Part(1, "four five.")])
     made.sentences += [spoken(1, 300, "four", "five."), spoken(0, 0, "one", "two", "three.")]
     return made
 

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack
 
-from actors.llm import APOLOGY, LlmActor
+from actors.breaker import BreakerActor
+from actors.llm import CUT_OFF, Excuses, LlmActor
+from bus.clock import ReplayClock
 from engines.protocols import EngineError
-from schemas import EngineFailed, EngineWorked, LlmFinished, LlmStarted, Message, Respond, Sentence
-from tests.rig import rig
+from schemas import (
+    BreakerChanged,
+    CallOpened,
+    EngineFailed,
+    EngineWorked,
+    Event,
+    GoOn,
+    LlmFinished,
+    LlmStarted,
+    Message,
+    Respond,
+    Sentence,
+)
+from tests.rig import door_is_free, rig, until
 
 CALL = "C1"
-HEARS = (Sentence, LlmStarted, LlmFinished, EngineFailed, EngineWorked)
+QUICK = Excuses("Let me try again.", "Sorry.", after_ms=0)
+HEARS: tuple[type[Event], ...] = (Sentence, LlmStarted, LlmFinished, EngineFailed, EngineWorked)
 
 
 class Script:
@@ -21,6 +37,10 @@ class Script:
         self._deltas, self._refusals = deltas, refusals
         self.asked: list[list[tuple[str, str]]] = []
         self.closed = asyncio.Event()
+
+    def say(self, *deltas: str) -> None:
+        """From now on."""
+        self._deltas = deltas
 
     async def load(self) -> None:
         if self._refusals:
@@ -75,23 +95,132 @@ async def test_words_of_our_own_are_spoken_without_asking_the_model() -> None:
         assert chat.asked == []
 
 
-async def test_a_model_that_fails_leaves_an_apology_and_is_reported() -> None:
+async def test_a_model_that_fails_is_excused_tried_once_more_and_apologised_for() -> None:
     chat = Script(EngineError("connection refused"))
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat)):
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat, QUICK)):
         agent.publish(order())
         assert (await agent.heard(LlmFinished)).error == "connection refused"
-        assert spoken(agent.past(Sentence)) == [APOLOGY]
-        failed = await agent.heard(EngineFailed)
+        assert spoken(agent.past(Sentence)) == ["Let me try again.", "Sorry."]
+        failed = await agent.heard(EngineFailed, 2)
         assert (failed.service, failed.error) == ("llm", "connection refused")
+        assert len(chat.asked) == 2
         assert agent.past(EngineWorked) == []
 
 
-async def test_an_answer_that_breaks_off_is_spoken_as_far_as_it_came() -> None:
-    chat = Script("One. ", "Two and", EngineError("broke off"))
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat)):
+async def test_an_answer_that_breaks_off_goes_on_at_the_next_endpoint() -> None:
+    """Whole sentences are kept, the unfinished one is his to say, and nothing is said twice."""
+    first = Script("One. ", "Two. ", "Three and", EngineError("broke off"))
+    second = Script("One. Two. ", "Three and four.")
+    chats = {"a": first, "b": second}
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chats, QUICK)):
+        agent.publish(
+            Respond(call=CALL, turn=1, messages=(Message("system", "Be brief."), *order().messages))
+        )
+        finished = await agent.heard(LlmFinished)
+        assert spoken(agent.past(Sentence)) == ["One.", "Two.", "Three and four."]
+        assert [sentence.index for sentence in agent.past(Sentence)] == [0, 1, 2]
+        assert (finished.sentences, finished.error) == (3, "")
+        assert second.asked[0] == [
+            ("system", f"Be brief. {CUT_OFF}"),
+            ("user", "how late is it"),
+            ("assistant", "One. Two."),
+        ]
+        assert (await agent.heard(EngineFailed)).endpoint == "a"
+        assert (await agent.heard(EngineWorked)).endpoint == "b"
+
+
+async def test_an_endpoint_whose_circuit_is_open_is_not_asked_until_a_probe_has_worked() -> None:
+    """The probe is no caller's answer, and takes its lease from the real breaker."""
+    first, second = Script(EngineError("down")), Script("Ten.")
+    room = rig(*HEARS, BreakerChanged)
+    async with asyncio.timeout(5), room as agent, AsyncExitStack() as stack:
+        clock = ReplayClock(1_000_000_000)
+        breaker = BreakerActor(threshold=2, reset_s=1.0)
+        await stack.enter_async_context(agent.running(breaker, clock=clock))
+        doors = (agent.context, agent.where)
+        llm = LlmActor({"a": first, "b": second}, QUICK, doors)
+        await stack.enter_async_context(agent.running(llm))
+        for turn in (1, 2):
+            agent.publish(order(turn))
+            await agent.heard(LlmFinished, turn=turn)
+        await agent.heard(BreakerChanged, state="open", endpoint="a")
+        agent.publish(order(3))
+        await agent.heard(LlmFinished, turn=3)
+        assert (len(first.asked), len(second.asked)) == (2, 3)
+        assert llm.gauges() == {"endpoints_away": 1.0}
+        clock.set(clock.now() + 1_000_000_000)
+        await agent.heard(BreakerChanged, was="half_open", state="open")  # the probe has failed
+        assert len(first.asked) == 3
+        first.say("Half past ten.")
+        clock.set(clock.now() + 1_000_000_000)
+        await agent.heard(BreakerChanged, was="half_open", state="closed")
+        assert breaker.gauges() == {"open_circuits": 0.0, "probe_leases": 0.0}
+        await until(lambda: llm.gauges() == {"endpoints_away": 0.0})
+        agent.publish(order(4))
+        assert (await agent.heard(Sentence, turn=4)).text == "Half past ten."
+
+
+async def test_how_circuits_stand_is_learnt_by_a_restarted_llm_and_from_a_restarted_breaker() -> (
+    None
+):
+    first, second = Script("Never."), Script("Ten.")
+    async with asyncio.timeout(5), rig(*HEARS, BreakerChanged) as agent, AsyncExitStack() as stack:
+        breaker = await stack.enter_async_context(AsyncExitStack())
+        await breaker.enter_async_context(agent.running(BreakerActor(threshold=1)))
+        agent.publish(EngineFailed(service="llm", endpoint="a", error="down"))
+        await agent.heard(BreakerChanged, endpoint="a", state="open")
+        llm = LlmActor({"a": first, "b": second}, QUICK, (agent.context, agent.where))
+        await stack.enter_async_context(agent.running(llm))
+        await until(lambda: llm.gauges() == {"endpoints_away": 1.0})
+        agent.publish(order(1))
+        assert (await agent.heard(Sentence, turn=1)).text == "Ten."
+        await breaker.aclose()
+        await door_is_free(agent, "breaker")
+        await stack.enter_async_context(agent.running(BreakerActor(threshold=1)))
+        await until(lambda: llm.gauges() == {"endpoints_away": 0.0})
+        agent.publish(order(2))
+        assert (await agent.heard(Sentence, turn=2)).text == "Never."
+
+
+async def test_when_no_endpoint_may_be_asked_the_caller_hears_so_at_once() -> None:
+    chat = Script("Never.")
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat, QUICK)):
+        agent.publish(
+            BreakerChanged(service="llm", state="open", was="closed", failures=3, reason="")
+        )
         agent.publish(order())
-        assert (await agent.heard(LlmFinished)).error == "broke off"
-        assert spoken(agent.past(Sentence)) == ["One.", "Two and"]
+        assert "circuits are open" in (await agent.heard(LlmFinished)).error
+        assert spoken(agent.past(Sentence)) == ["Sorry."]
+        assert chat.asked == []
+
+
+async def test_a_restarted_llm_goes_on_with_an_answer_and_repeats_nothing() -> None:
+    """The excuse of its predecessor is counted, and is no part of the answer."""
+    chat = Script("One. Two. Three.")
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat, QUICK)):
+        said = ("One.", "Let me try again.", "Two.")
+        agent.publish(GoOn(call=CALL, turn=1, messages=order().messages, said=said))
+        agent.publish(GoOn(call=CALL, turn=1, messages=order().messages, said=said))
+        agent.publish(
+            GoOn(call=CALL, turn=2, messages=(), said=("Good day.",), say="Good day. How?")
+        )
+        await agent.heard(LlmFinished, turn=1)
+        assert (await agent.heard(LlmFinished, turn=2)).sentences == 2
+        assert sorted((s.turn, s.index, s.text) for s in agent.past(Sentence)) == [
+            (1, 3, "Three."),
+            (2, 1, "How?"),
+        ]
+        assert chat.asked == [[("user", "how late is it"), ("assistant", "One. Two.")]]
+
+
+async def test_restarted_in_mid_call_it_does_not_wait_for_a_server_that_is_away() -> None:
+    chat = Script(EngineError("down"), refusals=10**9)
+    async with asyncio.timeout(5), rig(*HEARS) as agent:
+        agent.calls = (CallOpened(call=CALL, line="test"),)
+        async with agent.running(LlmActor(chat, QUICK)):
+            agent.publish(order())
+            await agent.heard(LlmFinished)
+            assert spoken(agent.past(Sentence))[-1] == "Sorry."
 
 
 async def test_cancel_closes_the_stream_waits_for_it_and_says_what_was_spent() -> None:

@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.llm import LlmActor
 from engines.llm_openai import ChatSettings, OpenAiChat, SseDecoder
 from engines.protocols import EngineError
 from engines.responder.server import Pace, Stats, application, serving
+from schemas import EngineFailed, LlmFinished, Message, Respond, Sentence
+from tests.rig import rig
 
 KEY = "sk-very-secret"
 HELLO = [("user", "hello")]
@@ -320,3 +323,32 @@ def test_the_decoder_does_not_mind_the_cut(texts: list[str], data: st.DataObject
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         events += decoder.push(stream[start:end])
     assert events + decoder.end() == texts
+
+
+async def test_an_endpoint_that_hangs_is_left_for_the_next_one_and_nothing_is_said_twice() -> None:
+    """The actor with real clients: one server stalls in mid-answer, the other is the responder."""
+
+    async def stalls(path: str, body: dict[str, Any], write: Write) -> None:
+        await write(head(200))
+        if path != "/health":
+            await write(frame("Twelve times seven is ") + frame("eighty four. And"))
+            await asyncio.get_running_loop().create_future()
+
+    app = application(Pace(1e6, 0), Stats())
+    async with (
+        asyncio.timeout(10),
+        scripted(stalls) as bad,
+        serving(app) as good,
+        chat(bad, between_tokens_s=0.05) as first,
+        chat(good) as second,
+        rig(Sentence, LlmFinished, EngineFailed) as agent,
+        agent.running(LlmActor({"bad": first, "good": second})),
+    ):
+        question = Message("user", "what is twelve times seven")
+        agent.publish(Respond(call="C", turn=1, messages=(question,)))
+        assert (await agent.heard(LlmFinished)).error == ""
+        said = [sentence.text for sentence in agent.past(Sentence)]
+        assert said == ["Twelve times seven is eighty four."]
+        failed = await agent.heard(EngineFailed)
+        assert failed.endpoint == "bad"
+        assert "no next text within 0.05 s" in failed.error

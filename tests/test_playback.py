@@ -100,8 +100,10 @@ async def test_an_answer_without_sound_still_ends() -> None:
 
 
 async def test_sound_comes_out_at_the_line_s_own_rate() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(PlaybackActor()):
+    actor = PlaybackActor()
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
         agent.publish(CallOpened(call=CALL, line="test", agent_rate=8000))
+        await until(lambda: CALL in actor._rates)  # sound takes another lane
         agent.publish(begun(1), speech(1, 100, rate=22_050, last=True))
         finished = await agent.heard(PlaybackFinished)
         frames = [frame for frame in agent.past(AgentPcm) if frame.pcm]
@@ -317,3 +319,32 @@ async def test_a_fence_that_fails_once_does_not_end_the_lane() -> None:
             table = await agent.cancel(CALL, turn)
             assert [row.verdict for row in table.rows] == ["released"]
         assert playback.control.lane.is_alive()
+
+
+async def test_a_voice_that_took_over_goes_on_where_the_other_is_known_to_have_got() -> None:
+    """Sound that never came is silence; what is known to be whole, and ended, is not ended again."""
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS)
+    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+        agent.publish(begun(1), speech(1, 40), speech(1, 40, first=3 * FRAME, last=True))
+        await agent.heard(AgentPcm, 2)
+        frames = await pass_time(agent, clock, 3)
+        sounds = [np.frombuffer(frame.pcm, np.int16) for frame in frames]
+        assert [bool(sound.any()) for sound in sounds] == [True, True, False, True, True]
+        clock.set(clock.now() + 40 * MS)
+        finished = await agent.heard(PlaybackFinished)
+        agent.publish(speech(1, 0, first=5 * FRAME, last=True), speech(1, 20), begun(2))
+        agent.publish(speech(2, 20, last=True))
+        await agent.heard(AgentPcm, turn=2)
+        assert (finished.samples, len(agent.past(PlaybackStarted))) == (5 * FRAME, 2)
+        assert sum(frame.samples for frame in agent.past(AgentPcm) if frame.turn == 1) == 5 * FRAME
+
+
+async def test_a_voice_at_another_rate_takes_over() -> None:
+    clock = ReplayClock(10_000 * MS)
+    room = rig(*HEARS)
+    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+        agent.publish(begun(1), speech(1, 40), speech(1, 100, first=320, rate=8000))
+        await agent.heard(AgentPcm, 2)
+        frames = await pass_time(agent, clock, 4)
+        assert all(np.frombuffer(frame.pcm, np.int16).any() for frame in frames)

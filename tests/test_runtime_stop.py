@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from bus.runtime import Emit
-from schemas import CallClosed, CallerPcm, Event, Sentence, Stamp
-from tests.rig import rig, until
+from actors.__main__ import serve
+from bus.asking import Asker
+from bus.clock import MonotonicClock, ReplayClock
+from bus.runtime import Emit, Runtime
+from schemas import AskHealth, CallClosed, CallerPcm, Event, Health, Sentence, Stamp
+from tests.rig import door_is_free, rig, until
 
 
 class SlowToStop:
@@ -82,3 +85,64 @@ async def test_what_waits_behind_the_end_of_a_call_opens_nothing_anew() -> None:
             runtime._take(CallerPcm(call="C2", pcm=bytes(640)), stamp)
             await until(lambda: len(actor.seen) == 2)
         assert actor.seen == ["CallClosed C1", "CallerPcm C2"]
+
+
+class NoModel(Exception):
+    """What its engine says when it can't be loaded."""
+
+
+class Waiting:
+    """Its model comes with the third look."""
+
+    name = "stt"
+    hears = (CallerPcm,)
+
+    def __init__(self) -> None:
+        self.looks, self.heard = 0, list[int]()
+        self.looked = asyncio.Event()
+
+    async def load(self) -> None:
+        self.looks += 1
+        self.looked.set()
+        if self.looks < 3:
+            raise NoModel("no model at models/x.nemo: fetch it")
+
+    async def close(self) -> None:
+        """Nothing was opened."""
+
+    async def react(self, event: Event, emit: Emit) -> None:
+        assert isinstance(event, CallerPcm)
+        self.heard.append(event.first)
+
+
+async def test_an_engine_that_can_not_be_loaded_is_said_at_the_door_and_tried_again() -> None:
+    clock = ReplayClock(1)
+    async with asyncio.timeout(10), rig() as bus:
+        actor = Waiting()
+        runtime = Runtime(actor, bus.context, bus.where, clock=clock, mends=NoModel)
+        entering = asyncio.create_task(runtime.__aenter__())
+        asker = Asker(bus.context, bus.where, "stt", MonotonicClock())
+        for look, pause_s in ((1, 1), (2, 2)):
+            await until(lambda look=look: actor.looks == look)  # type: ignore[misc]
+            health = await asker.ask(AskHealth())
+            assert isinstance(health, Health)
+            assert (health.ready, health.detail) == (False, "no model at models/x.nemo: fetch it")
+            bus.publish(CallerPcm(call="C", first=look, pcm=b"\0\0"))
+            await until(lambda look=look: len(runtime._early or ()) == look)  # type: ignore[misc]
+            clock.set(clock.now() + pause_s * 1_000_000_000)
+        await entering
+        await until(lambda: actor.heard == [1, 2])
+        asker.close()
+        await runtime.stop()
+
+
+async def test_an_actor_is_stopped_while_it_waits_for_its_engine() -> None:
+    async with asyncio.timeout(10), rig() as bus:
+        actor, stop, ready = Waiting(), asyncio.Event(), list[str]()
+        runtime = Runtime(actor, bus.context, bus.where, clock=ReplayClock(1), mends=NoModel)
+        serving = asyncio.create_task(serve(runtime, stop, lambda: ready.append("ready")))
+        await actor.looked.wait()
+        stop.set()
+        await serving
+        await door_is_free(bus, "stt")
+    assert ready == []

@@ -8,7 +8,7 @@ import pytest
 
 from bus.errors import BargeinError, SettingsError
 from bus.flags import flags_of
-from bus.settings import SECTIONS, Settings, home, load
+from bus.settings import HIDDEN, SECTIONS, Settings, home, load
 
 SHIPPED = Path(__file__).parent.parent / "config" / "fleet.toml"
 
@@ -36,7 +36,7 @@ def test_shipped_file_names_every_key() -> None:
     text = SHIPPED.read_text()
     for section, struct in SECTIONS.items():
         table = text.split(f"\n[{section}]\n")[1].split("\n[")[0]
-        keys = [key for key in struct.__struct_fields__ if key != "api_key"]
+        keys = [key for key in struct.__struct_fields__ if key not in HIDDEN]
         assert [line.split(" =")[0] for line in table.splitlines() if " = " in line[:30]] == keys
 
 
@@ -82,6 +82,19 @@ def test_the_model_is_overridden_and_its_key_never_shown() -> None:
     assert "very" not in str(flags_of(settings, "llm"))
 
 
+def test_endpoints_in_their_order_each_with_a_key_of_its_own(fleet: Path) -> None:
+    fleet.write_text("[llm]\nfallbacks = [{ url = 'http://b:1/v1', model = 'm' }]\n")
+    settings = load(fleet, {"LLM_API_KEY_2": "sk-very-secret"})
+    names = [endpoint.name for endpoint in settings.llm.endpoints]
+    assert names == ["127.0.0.1:8808/embedded", "b:1/m"]
+    assert [settings.llm.key_of(n).reveal() for n in range(3)] == ["", "sk-very-secret", ""]
+    assert [voice.name for voice in settings.tts.voices] == ["espeak/en-us", "espeak/en"]
+    flags = flags_of(settings, "llm")
+    assert flags["llm.fallbacks"] == "b:1/m"
+    assert "very" not in str(flags)
+    assert "very" not in repr(settings)
+
+
 @pytest.mark.parametrize("variable", ["LLM_URL", "LLM_MODEL"])
 def test_a_set_but_empty_variable_is_an_error(variable: str) -> None:
     with pytest.raises(SettingsError, match=rf"^environment: {variable}: .*unset it"):
@@ -119,12 +132,35 @@ def test_a_secret_in_the_file_is_refused(fleet: Path) -> None:
         ("[cancel]\nresend_ms = 300\n", "cancel.stuck_ms: 250 ms", "cancel.resend_ms (300 ms)"),
         ("[llm]\nurl = 'ftp://x'\n", "llm.url: ", "http://"),
         ("[llm]\nurl = 'http://me:pw@x/'\n", "llm.url: ", "LLM_API_KEY"),
+        ("[llm]\nfallbacks = ['http://x/']\n", "llm.fallbacks: ", "a table {url = …, model = …}"),
+        (
+            "[llm]\nfallbacks = [{ url = 'http://x/v1', model = 'm', api_key = 'sk-very-secret' }]\n",
+            "llm.fallbacks: Object contains unknown field `api_key`",
+            "at most 8",
+        ),
+        (
+            "[llm]\nfallbacks = [{ url = 'http://me:pw@x/', model = 'm' }]\n",
+            "llm.fallbacks, entry 1: url: ",
+            "LLM_API_KEY_2",
+        ),
+        (
+            "[llm]\nfallbacks = [{ url = 'http://127.0.0.1:8808/v1/', model = 'embedded' }]\n",
+            "llm.fallbacks: the same model",
+            "once",
+        ),
+        (
+            "[tts]\nfallbacks = [{ engine = 'espeak', voice = 'en-us' }]\n",
+            "tts.fallbacks: the same voice",
+            "once",
+        ),
+        ("[tts]\nfallbacks = [{ engine = 'flite', voice = 'x' }]\n", "tts.fallbacks: ", "flite"),
     ],
 )
 def test_each_mistake_has_its_line(fleet: Path, text: str, begins: str, says: str) -> None:
     line = refused(fleet, text)
     assert line.startswith(begins)
     assert says in line
+    assert "very" not in line
 
 
 def test_not_toml_says_the_line(fleet: Path) -> None:

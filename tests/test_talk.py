@@ -22,20 +22,25 @@ from ops.microphone import Meters, Microphone, Played
 from ops.placing import Plan, write_report
 from ops.sound_card import SoundCard
 from ops.talk import Screen, converse
-from ops.talk_view import View, after, panel
+from ops.talk_view import DEGRADED, View, after, language, panel
 from ops.wav import Samples
 from ops.wav import read as read_wav
 from schemas import (
+    CallClosed,
     Cancel,
     Ducked,
     Event,
     Final,
+    LineLost,
     Partial,
     PlaybackStarted,
     Restored,
     Sentence,
+    SessionOpened,
     SpeechEnded,
     SpeechStarted,
+    SttDegraded,
+    SttRecovered,
     TurnEnded,
     TurnStarted,
 )
@@ -101,10 +106,10 @@ def test_the_state_is_the_conversations(events: tuple[Event, ...], state: str) -
     assert saw(*events).state == state
 
 
-def shown(view: View, meters: Meters) -> str:
+def shown(view: View, meters: Meters, tongue: str = "en") -> str:
     """The panel as text."""
     console = Console(file=io.StringIO(), width=80)
-    console.print(panel(view, meters))
+    console.print(panel(view, meters, tongue))
     text = console.file
     assert isinstance(text, io.StringIO)
     return text.getvalue()
@@ -119,6 +124,40 @@ def test_what_was_heard_stays_and_what_was_not_goes() -> None:
     text = shown(saw(*INTERRUPTED), Meters())
     assert "Once — (you interrupted)" in text
     assert "there was a light" not in text
+
+
+def away(channel: int = 0) -> Event:
+    return SttDegraded(call=CALL, batch_mode=True, batch_interval_s=30, channel=channel)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        SttRecovered(call=CALL, batch_mode=True, batch_interval_s=30, degraded_for_s=1),
+        SessionOpened(call=CALL, stt_session="S"),
+        CallClosed(call=CALL, reason="hangup"),
+        LineLost(call=CALL, silent_ms=5000),
+    ],
+    ids=["recovered", "ready", "close", "error"],
+)
+def test_o15_degraded_transcription_is_shown_until_it_is_over(end: Event) -> None:
+    """Beside the state of the conversation, which goes on; in the terminal's language."""
+    view = saw(*SPEAKING, away())
+    assert view.state == "speaking"
+    assert DEGRADED["en"] in shown(view, Meters())
+    assert DEGRADED["en"] not in shown(saw(*SPEAKING, away(), end), Meters())
+    assert DEGRADED["de"] in shown(view, Meters(), "de")
+    assert saw(
+        away(),
+        away(1),
+        SttRecovered(call=CALL, batch_mode=True, batch_interval_s=30, degraded_for_s=1),
+    ).degraded == {1}
+
+
+def test_the_terminals_language_or_english() -> None:
+    assert language({"LANG": "de_DE.UTF-8"}) == "de"
+    assert language({"LC_ALL": "fr_FR", "LANG": "de_DE"}) == "fr"
+    assert language({"LANG": "C.UTF-8"}) == language({}) == "en"
 
 
 def test_meters_show_both_directions_and_the_echo() -> None:

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+import pytest
 
 from actors.tts import TtsActor
-from engines.protocols import Chunk, Spoken
-from schemas import Interject, LlmFinished, Sentence, Speech, SpokenWords
-from tests.rig import rig
+from engines.protocols import Chunk, EngineError, Spoken
+from schemas import (
+    EngineFailed,
+    EngineWorked,
+    Event,
+    Interject,
+    LlmFinished,
+    Part,
+    Resume,
+    Sentence,
+    Speech,
+    SpokenWords,
+)
+from tests.rig import Rig, rig, until
 
 CALL = "C1"
 
@@ -45,7 +59,7 @@ async def test_cancel_stops_speech_and_waits_and_nothing_stale_follows() -> None
         agent.running(TtsActor(voice, lead_s=1000)),
     ):
         agent.publish(Sentence(call=CALL, turn=7, index=0, text="once"))
-        assert (await agent.heard(Speech)).pcm == b"onceonce"
+        assert (await agent.heard(Speech, 4)).pcm == b"onceonce"
         table = await agent.cancel(CALL, 7)
         assert voice.closed.is_set()
         assert [(row.actor, row.verdict) for row in table.rows] == [("tts", "released")]
@@ -93,3 +107,170 @@ async def test_the_end_of_the_answer_is_marked_and_positions_run_on() -> None:
         assert (last.first, last.rate, last.error) == (160, 8000, "")
         words = [(w.text, w.start) for said in agent.past(SpokenWords) for w in said.words]
         assert words == [("one", 10), ("two", 90)]
+
+
+# -- the ladder ----------------------------------------------------------------------------------
+
+HEARS: tuple[type[Event], ...] = (Speech, SpokenWords, EngineFailed, EngineWorked)
+
+
+class Reader:
+    """A voice that needs 100 ms a word; after `breath` words it fails, or hangs."""
+
+    def __init__(self, breath: int = 1 << 30, hangs: bool = False, rate: int = 8000) -> None:
+        self.rate, self._breath, self._hangs = rate, breath, hangs
+        self.asked: list[str] = []
+        self.go = asyncio.Event()
+        self.loads = True
+        """Also what a wedged thread waits for, whoever cancels."""
+
+    async def load(self) -> None:
+        if not self.loads:
+            raise EngineError("no such voice")
+
+    async def close(self) -> None: ...
+
+    async def stream(self, text: str) -> AsyncGenerator[Chunk, None]:
+        self.asked.append(text)
+        word = self.rate // 10
+        for number, text_of_word in enumerate(text.split()):
+            if number == self._breath:
+                if not self._hangs:
+                    raise EngineError("out of breath")
+                await self._hang()
+            spoken = Spoken(text_of_word, number * word, (number + 1) * word)
+            yield Chunk(bytes(2 * word), (spoken,))
+
+    async def _hang(self) -> None:
+        """A thread is stuck in a library: cancels do not get through (three are enough for a test)."""
+        for _ in range(4):
+            with suppress(asyncio.CancelledError):
+                await self.go.wait()
+                break
+        raise EngineError("got loose")
+
+
+def sentence(index: int, text: str, turn: int = 1) -> Sentence:
+    return Sentence(call=CALL, turn=turn, index=index, text=text)
+
+
+def ended(sentences: int, turn: int = 1) -> LlmFinished:
+    return LlmFinished(call=CALL, turn=turn, sentences=sentences, tokens=1)
+
+
+def spoken_words(agent: Rig) -> list[tuple[str, int]]:
+    """Each with its place, ms."""
+    return [
+        (word.text, word.start * 1000 // said.rate)
+        for said in agent.past(SpokenWords)
+        for word in said.words
+    ]
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["fails", "hangs"])
+async def test_a_voice_that_fails_in_mid_sentence_leaves_the_rest_to_the_next(hangs: bool) -> None:
+    """The other one's rate is another; words and sound keep their places."""
+    first, second = Reader(2, hangs), Reader(rate=16_000)
+    actor = TtsActor({"a": first, "b": second}, stall_ms=20)
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
+        agent.publish(sentence(0, "one two three four"), sentence(1, "five"), ended(2))
+        last = await agent.heard(Speech, last=True)
+        texts = ("one", "two", "three", "four")
+        assert spoken_words(agent)[:4] == [(text, 100 * n) for n, text in enumerate(texts)]
+        assert second.asked == (["three four", "five"] if hangs else ["three four"])
+        failed = await agent.heard(EngineFailed)
+        assert (failed.service, failed.endpoint) == ("tts", "a")
+        assert (last.rate, last.error) == (8000, "")
+        sounds = [one for one in agent.past(Speech) if not one.last]
+        assert [one.first for one in sounds[1:]] == [one.end for one in sounds[:-1]]
+        assert abs(sounds[-1].end - 4000) <= 40  # what a resampler keeps
+        assert actor.gauges()["hanging"] == hangs
+        first.go.set()
+        await until(lambda: actor.gauges()["hanging"] == 0)
+
+
+async def test_a_cancelled_turn_is_not_released_while_a_voice_still_hangs() -> None:
+    first = Reader(0, hangs=True)
+    actor = TtsActor({"a": first, "b": Endless()}, stall_ms=20, lead_s=1000)
+    room = rig(*HEARS, roster=("tts",))
+    async with asyncio.timeout(5), room as agent, agent.running(actor):
+        agent.publish(sentence(0, "once"))
+        await agent.heard(Speech)
+        round_ = asyncio.create_task(agent.cancel(CALL, 1))
+        acks = actor.gauges
+        await until(lambda: not round_.done() and acks()["hanging"] == 1)
+        asyncio.get_running_loop().call_later(0.05, first.go.set)
+        table = await round_
+        assert table.rows[0].verdict == "released"
+        assert (table.rows[0].released_ms or 0) >= 50
+        assert actor.gauges()["hanging"] == 0
+
+
+async def test_when_no_voice_works_the_caller_hears_the_apology_made_beforehand() -> None:
+    voice = Reader()
+    async with (
+        asyncio.timeout(5),
+        rig(*HEARS) as agent,
+        agent.running(TtsActor({"a": voice}, apology="so sorry")),
+    ):
+        voice._breath = 1
+        agent.publish(sentence(0, "one two"), sentence(1, "three four"), ended(2))
+        last = await agent.heard(Speech, last=True)
+        assert spoken_words(agent) == [("one", 0), ("so", 100), ("sorry", 200)]
+        assert last.error == "out of breath"
+        assert voice.asked == ["so sorry", "one two"]
+
+
+async def test_a_voice_that_cannot_be_loaded_is_done_without_until_it_can() -> None:
+    first, second = Reader(), Reader()
+    first.loads = False
+    async with (
+        asyncio.timeout(5),
+        rig(*HEARS) as agent,
+        agent.running(TtsActor({"a": first, "b": second})),
+    ):
+        agent.publish(sentence(0, "one"))
+        assert (await agent.heard(EngineFailed)).error == "no such voice"
+        await agent.heard(Speech)
+        first.loads = True
+        agent.publish(sentence(1, "two"))
+        assert (await agent.heard(EngineWorked)).endpoint == "a"
+        assert (first.asked, second.asked) == (["two"], ["one"])
+
+
+# -- restarted in mid-answer ---------------------------------------------------------------------
+
+
+async def test_a_restarted_tts_says_what_is_left_and_nothing_twice() -> None:
+    """Sentences that come before the order wait for it; those that come again are known."""
+    voice = Reader()
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(TtsActor(voice)):
+        agent.publish(sentence(2, "five six"))
+        parts = (Part(1, "four.", notice=True), Part(2, "five six"))
+        resume = Resume(
+            call=CALL, turn=1, parts=parts, next=3, first=4800, rate=16_000, played_ms=300
+        )
+        agent.publish(resume, resume, sentence(2, "five six"), sentence(3, "seven"))
+        agent.publish(ended(4), sentence(1, "four."))
+        last = await agent.heard(Speech, last=True)
+        assert spoken_words(agent) == [("four.", 300), ("five", 400), ("six", 500), ("seven", 600)]
+        assert [one.notice for one in agent.past(Speech)] == [True, False, False, False, False]
+        assert (last.first, last.sentence) == (5600, 4)
+        assert voice.asked == ["four.", "five six", "seven"]
+
+
+async def test_a_turn_that_it_began_itself_needs_no_order() -> None:
+    voice = Reader()
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(TtsActor(voice)):
+        agent.publish(sentence(0, "one"))
+        agent.publish(Resume(call=CALL, turn=1, parts=(Part(0, "one"), Part(1, "two")), next=2))
+        agent.publish(sentence(1, "two"), ended(2))
+        await agent.heard(Speech, last=True)
+        assert spoken_words(agent) == [("one", 0), ("two", 100)]
+
+
+async def test_an_answer_of_which_all_was_spoken_is_only_ended() -> None:
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(TtsActor(Reader())):
+        agent.publish(Resume(call=CALL, turn=1, next=1, last=True, first=800, rate=8000))
+        last = await agent.heard(Speech, last=True)
+        assert (last.first, last.pcm) == (800, b"")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from engines.narration import Narration, speakable
 from engines.protocols import Chunk, EngineError, Spoken, Voice
-from engines.tts_espeak import EspeakVoice
+from engines.tts_espeak import EXAMPLES, EspeakVoice
 
 TEXT = "— Hello there, Dr. Smith. It is 3.14 o'clock of the day; café naïve 🙂. Don't you think?"
 LONG = "The keeper climbed the hundred steps of her lighthouse every evening. " * 12
@@ -152,6 +152,10 @@ async def test_control_characters_are_not_spoken(voice: Voice) -> None:
 async def test_an_unknown_voice_names_those_there_are() -> None:
     with pytest.raises(EngineError, match=r"no voice 'martian'.*en-us"):
         await EspeakVoice("martian").load()
+    for name in EXAMPLES:
+        voice = EspeakVoice(name)
+        await voice.load()
+        await voice.close()
     assert not [each for each in threading.enumerate() if each.name.startswith("espeak")]
 
 

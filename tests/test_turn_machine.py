@@ -17,9 +17,11 @@ from schemas import (
     CallClosed,
     CancelCall,
     Event,
+    GoOn,
     Interject,
     LlmFinished,
     Respond,
+    Resume,
     TurnEnded,
     TurnStarted,
 )
@@ -54,6 +56,8 @@ class Floor(RuleBasedStateMachine):
         self.outcomes: dict[int, str] = {}
         self.responds: Counter[int] = Counter()
         self.asked_again = 0
+        self.written: set[int] = set()
+        self.resumed: Counter[int] = Counter()
         self.drafted = 0
         """The draft in work; 0 for none."""
         self.speaking: int | None = None
@@ -119,13 +123,15 @@ class Floor(RuleBasedStateMachine):
         ]
         if kind == 3:
             self.finished.add(turn)
+        if kind == 4:
+            self.written.add(turn)
         self.tell(*events[kind])
 
     @rule()
     def operator(self) -> None:
         self.tell(CancelCall(call=CALL))
 
-    @rule(actor=st.sampled_from(["llm", "tts", "stt"]))
+    @rule(actor=st.sampled_from(["llm", "tts", "playback", "stt"]))
     def restarted(self, actor: str) -> None:
         self.asked_again += actor == "llm"
         self.tell(ActorBack(call=CALL, actor=actor))
@@ -165,6 +171,15 @@ class Floor(RuleBasedStateMachine):
             case Respond(turn=turn):
                 assert turn == self.open_turn
                 self.responds[turn] += 1
+            case GoOn(turn=turn):
+                assert turn == self.open_turn
+                assert turn not in self.stopped | self.written | self.finished
+                self.resumed[turn] += 1
+            case Resume(turn=turn, last=last):
+                assert turn == self.open_turn
+                assert turn not in self.stopped | self.finished
+                assert last == (turn in self.written)
+                self.resumed[turn] += 1
             case Interject(turn=turn):
                 assert turn == self.open_turn
                 assert turn not in self.stopped
@@ -186,6 +201,11 @@ class Floor(RuleBasedStateMachine):
             text for turn, text in self.texts.items() if self.outcomes.get(turn) != "superseded"
         ]
         assert all(sum(word in text for text in answered) <= 1 for word in self.said)
+
+    @invariant()
+    def an_answer_is_not_taken_up_for_ever(self) -> None:
+        if hasattr(self, "talk"):
+            assert max(self.resumed.values(), default=0) <= RULES.resumptions
 
     @invariant()
     def the_alarm_is_set_for_later(self) -> None:

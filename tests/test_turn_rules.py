@@ -22,6 +22,7 @@ from schemas import (
     LlmFinished,
     PlaybackStarted,
     SecondLook,
+    Sentence,
     SpeechEnded,
     TurnTick,
 )
@@ -47,6 +48,9 @@ QUESTION: Steps = [(0, on(0)), (500, ends(0, 400)), (600, fin(0, "how late is it
 """Answered at 850: 600 ms of quiet, 250 of which were over when the end was noticed."""
 ASKED = ["turn 1: how late is it", "respond 1: how late is it"]
 SPEAKING: Steps = [*QUESTION, (900, says(1, "it is ten past two")), (1100, line_played(1, 150))]
+
+WRITTEN = LlmFinished(call=CALL, turn=1, sentences=2, tokens=9)
+THEN = Sentence(call=CALL, turn=1, index=1, text="and in tokyo ten past ten")
 
 
 def over(onset_ms: int, voiced_ms: int, text: str) -> Steps:
@@ -211,8 +215,42 @@ SCENES: dict[str, tuple[Steps, int, list[str]]] = {
         1000,
         [*ASKED, "respond 1: how late is it"],
     ),
-    "a restarted voice ends its answer": (
-        [*SPEAKING, (1200, ActorBack(call=CALL, actor="tts"))],
+    "a model restarted in mid-answer is asked for the rest": (
+        [*SPEAKING, (1200, ActorBack(call=CALL, actor="llm"))],
+        1500,
+        [*ASKED, "go on 1 after: it is ten past two"],
+    ),
+    "a model that had given all of it is asked for nothing": (
+        [*SPEAKING, (1150, WRITTEN), (1200, ActorBack(call=CALL, actor="llm"))],
+        1500,
+        ASKED,
+    ),
+    "a voice restarted in mid-answer gets what it has not told of": (
+        [*SPEAKING, (1150, THEN), (1160, WRITTEN), (1200, ActorBack(call=CALL, actor="tts"))],
+        1500,
+        [*ASKED, "resume 1 at 500 ms: and in tokyo ten past ten (last)"],
+    ),
+    "a voice that is restarted again and again ends its answer": (
+        [*SPEAKING, *((1200 + n, ActorBack(call=CALL, actor="tts")) for n in range(3))],
+        1600,
+        [*ASKED, *["resume 1 at 500 ms: "] * 2, "stop 1", "failed 1: it is"],
+    ),
+    "a voice that had paced it all out is asked for nothing": (
+        [*SPEAKING, (1200, finished(1)), (1210, ActorBack(call=CALL, actor="tts"))],
+        1220,
+        ASKED,
+    ),
+    "a cancelled turn is never taken up again": (
+        [
+            *SPEAKING,
+            (1200, CancelCall(call=CALL)),
+            *((1210, ActorBack(call=CALL, actor=actor)) for actor in ("llm", "tts", "playback")),
+        ],
+        1600,
+        [*ASKED, "stop 1", "interrupted 1: it is"],
+    ),
+    "a restarted player ends its answer": (
+        [*SPEAKING, (1200, ActorBack(call=CALL, actor="playback"))],
         1500,
         [*ASKED, "stop 1", "failed 1: it is"],
     ),

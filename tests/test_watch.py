@@ -113,12 +113,12 @@ SCENES: dict[str, tuple[Steps, int, list[str]]] = {
         1300,
         [*ASKED, "failed 1: ", "turn 2: ", "respond 2: something is wrong"],
     ),
-    "a restarted voice is apologised for": (
+    "a restarted player is apologised for": (
         [
             *QUESTION,
             (900, says(1, "ten past two")),
             (1000, played(1, 100)),
-            (1100, ActorBack(call=CALL, actor="tts")),
+            (1100, ActorBack(call=CALL, actor="playback")),
         ],
         1500,
         [
@@ -276,12 +276,12 @@ def test_half_duplex_hears_nobody_in_a_notice_either() -> None:
 
 
 def test_a_question_that_comes_first_is_answered_instead_of_an_apology() -> None:
-    """The voice is restarted just when the caller, who spoke over it, is done."""
+    """playback is restarted just when the caller, who spoke over it, is done."""
     talk = Talk(rules=WATCHED)
     talk.play([*QUESTION, (900, says(1, "ten past two")), (1000, played(1, 100))])
     talk.tell(1010, on(1010))
     talk.tell(1400, ends(1010, 140))
-    talk.tell(1450, ActorBack(call=CALL, actor="tts"))
+    talk.tell(1450, ActorBack(call=CALL, actor="playback"))
     talk.tell(1740, fin(1010, "and in tokyo"))
     talk.tell(1800)
     assert talk.told[2:] == [

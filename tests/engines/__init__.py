@@ -1,0 +1,1 @@
+"""Engines with large stacks, each tested in its own environment by `make test-engines`."""
