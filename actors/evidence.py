@@ -52,7 +52,8 @@ ENGLISH = Lexicon(
         "it, i get it, i understand, good, very good, great, fine, nice, cool, wow, really, true, "
         "thats true, that is true, thats right, that is right, exactly, indeed, absolutely, "
         "definitely, perfect, wonderful, interesting, fair enough, makes sense, go on, correct, "
-        "amazing, lovely, whoa, totally, understood, i think so, me too, you bet, ha ha"
+        "amazing, lovely, whoa, totally, understood, i think so, me too, you bet, ha ha, hah, whew, "
+        "phew, eh, er, erm, ya, yea, yah"
     ),
     hollow=_phrases(
         "a, an, the, of, to, in, on, at, and, or, but, so, then, it, is, are, was, be, i, you, "
@@ -264,7 +265,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "over: nearer to a backchannel than to a command",
-        lambda c: c.known and c.nats <= -c.limits.list_nats * (2 if c.turns else 1) and c.short,
+        lambda c: c.known and c.nats <= -c.limits.list_nats * (1.5 if c.turns else 1) and c.short,
         "restore",
     ),
     Rule(

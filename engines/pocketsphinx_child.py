@@ -34,9 +34,10 @@ SETTLE_BYTES = 2 * 10_000 * SAMPLES_PER_MS
 SCORE_SCALE = 1024
 """pocketsphinx keeps scores in units of 2^10 logs: what it calls a probability is its 1024th root."""
 TINY = 1e-300
-MISFIT = -1e6
-ONLY_ONE_FITS = 200.0
-"""Nats; what differs by more was lost to the decoder's beams."""
+MOST_NATS = 200.0
+"""What differs by more was lost to the decoder's beams."""
+ONLY_ONE_FITS = 60.0
+"""Nats that count where the other list found nothing at all."""
 WORDS, BACKCHANNEL, COMMAND = "_default", "backchannel", "command"
 PR_SET_PDEATHSIG = 1
 
@@ -107,6 +108,13 @@ def pack(message: Order | Report) -> bytes:
 def plain(token: str) -> str:
     """The word of a decoder token: `a(2)` is `a`; fillers such as `<sil>`, `[NOISE]` are ``."""
     return "" if _FILLER.fullmatch(token) else _ALTERNATIVE.sub("", token)
+
+
+def _nearer(backchannel: float | None, command: float | None) -> float:
+    """By how many nats the command fits better."""
+    if backchannel is None or command is None:
+        return ONLY_ONE_FITS * ((command is not None) - (backchannel is not None))
+    return max(-MOST_NATS, min(MOST_NATS, command - backchannel))
 
 
 def _words_of(hypstr: str) -> str:
@@ -191,8 +199,7 @@ class Listener:
         _, command = self._look(COMMAND)
         self._decoder.activate_search(WORDS)
         self._decoder.set_cmn(mean)
-        nats = (command or MISFIT) - (backchannel or MISFIT)
-        nats = max(-ONLY_ONE_FITS, min(ONLY_ONE_FITS, nats))
+        nats = _nearer(backchannel, command)
         yield Hypothesis(
             self._utterance, text, self._first, self._end, False, second=round(nats, 1)
         )

@@ -118,6 +118,7 @@ def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Ver
         (over(736, "don't really notice", "not really what", -116), "restore"),
         (over(480, "but", "but the", 120), "restore"),
         (over(480, "now", "now", -7), "restore"),
+        (over(544, "what do", "what do", -71), "restore"),
         (over(736, "it that is true", "that is true that when", -53), "restore"),
         (over(700, "hm", "that is true", 60), "restore"),
         (over(640, "", "mm", 79), "restore"),
