@@ -16,6 +16,7 @@ from schemas import (
     ActorKilled,
     AskBreakers,
     AskProbe,
+    BreakerBegan,
     BreakerChanged,
     Breakers,
     CallClosed,
@@ -63,7 +64,9 @@ class BreakerActor:
         self._runtime = runtime
 
     async def load(self) -> None:
-        """There is no engine here."""
+        """There is no engine here; whoever knew how circuits stood must not believe it any more."""
+        if self._runtime is not None:
+            self._runtime.link.publish(BreakerBegan())
 
     async def close(self) -> None:
         for timer in self._timers.values():

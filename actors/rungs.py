@@ -19,7 +19,7 @@ from bus.endpoints import Endpoints
 from bus.errors import NoAnswer
 from bus.runtime import Context, Emit, Runtime
 from engines.protocols import EngineError
-from schemas import BreakerChanged, EngineFailed, EngineWorked, Event, Heartbeat
+from schemas import BreakerBegan, BreakerChanged, EngineFailed, EngineWorked, Event
 
 log = structlog.get_logger()
 Doors = tuple[Context, Endpoints]
@@ -28,7 +28,7 @@ Doors = tuple[Context, Endpoints]
 class Rungs:
     """`service` at the endpoints `names`, the preferred one first. `probe` raises EngineError."""
 
-    hears: tuple[type[Event], ...] = (BreakerChanged, Heartbeat)
+    hears: tuple[type[Event], ...] = (BreakerChanged, BreakerBegan)
 
     def __init__(
         self,
@@ -42,7 +42,6 @@ class Rungs:
         self.leave: Leave = Anyone()
         self._breaker: Breaker | None = None
         self._asker: Asker | None = None
-        self._life = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def attach(self, runtime: Runtime) -> None:
@@ -87,14 +86,12 @@ class Rungs:
         emit(EngineFailed(call=emit.call, service=self._service, endpoint=rung, error=why))
 
     def take(self, event: Event) -> None:
-        """What the breaker says; a heartbeat of another life of it: it may know less."""
+        """What the breaker says; that it has begun anew: then it may know less."""
         if isinstance(event, BreakerChanged) and event.service == self._service:
             self._ladder.told(event.endpoint, event.state)
             self._try_again()
-        elif isinstance(event, Heartbeat) and event.actor == "breaker":
-            was, self._life = self._life, event.inc
-            if was != event.inc:
-                self._spawn(self._look())
+        elif isinstance(event, BreakerBegan):
+            self._spawn(self._look())
 
     async def _look(self) -> None:
         if self._breaker is None:

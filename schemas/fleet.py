@@ -126,6 +126,10 @@ class BreakerChanged(Event, frozen=True, tag="breaker.changed"):
     endpoint: str = ""
 
 
+class BreakerBegan(Event, frozen=True, tag="breaker.began"):
+    """The breaker has started: all circuits are closed, whatever they were before."""
+
+
 class ActorKilled(Event, frozen=True, tag="actor.killed"):
     """The warden killed a wedged process; supervisord starts it again."""
 
