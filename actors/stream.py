@@ -39,6 +39,7 @@ from schemas import (
     SessionOpened,
     SpeechContinued,
     SpeechEnded,
+    SpeechMark,
     SpeechStarted,
     SttDegraded,
     SttRecovered,
@@ -69,7 +70,7 @@ class Kit:
     preroll: int = 6400
     longest: int = 30 * RATE
     lull: int = 1536
-    stall_ms: float = 2500
+    stall_ms: float = 2000
     batch_interval_s: float = 30.0
     batch_wait_s: float = 20.0
     allowance: Allowance = field(default_factory=Allowance)
@@ -202,7 +203,7 @@ class Stream:
                 elif isinstance(event, SpeechEnded):
                     if event.end > self.channel.heard_to:
                         await self._catch_up(event.end)
-                    self.channel.ended(event.onset)
+                    self.channel.ended(event.onset, event.voiced)
                 self._check()
             except EngineError as error:
                 self._degrade(str(error))
@@ -220,7 +221,7 @@ class Stream:
         if frame.onset >= 0:
             self._guarded(lambda: self.channel.started(frame.onset))
             if frame.ended:
-                self._guarded(lambda: self.channel.ended(frame.onset))
+                self._guarded(lambda: self.channel.ended(frame.onset, frame.voiced))
 
     def _hear(self, first: int, pcm: bytes) -> None:
         self._guarded(lambda: self.channel.frame(first, pcm))
@@ -254,7 +255,7 @@ class Stream:
                 cut = max(at, min(mark.at, piece.end))
                 self._hear(at, piece.pcm[2 * (at - piece.first) : 2 * (cut - piece.first)])
                 at = cut
-                self._mark(mark.kind, mark.onset)
+                self._mark(mark)
             self._hear(at, piece.pcm[2 * (at - piece.first) :])
             await asyncio.sleep(0)
 
@@ -271,11 +272,11 @@ class Stream:
                     raise
             await clock.sleep_until(clock.now() + int(AGAIN_S * 1e9))
 
-    def _mark(self, kind: str, onset: int) -> None:
-        if kind == "started":
-            self._guarded(lambda: self.channel.started(onset))
-        elif kind == "ended":
-            self._guarded(lambda: self.channel.ended(onset))
+    def _mark(self, mark: SpeechMark) -> None:
+        if mark.kind == "started":
+            self._guarded(lambda: self.channel.started(mark.onset))
+        elif mark.kind == "ended":
+            self._guarded(lambda: self.channel.ended(mark.onset, mark.voiced))
 
     def _give_up(self, first: int) -> None:
         """Samples before `first` are nowhere to be had: silence takes their place, and it is said."""

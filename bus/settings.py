@@ -125,7 +125,7 @@ class Stt(Section, frozen=True):
     preroll_ms: Annotated[int, Meta(ge=300, le=5000)] = 400
     partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 100
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
-    stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
+    stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2000
     batch_engine: NonEmpty = "pocketsphinx"
     batch_interval_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 30.0
     batch_wait_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
