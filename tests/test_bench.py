@@ -94,7 +94,7 @@ def test_a_partial_is_late_by_what_it_came_after_its_last_sample(tmp_path: Path)
             writer = Writer(file)
             for at_ms, event in events:
                 writer.write(Heard(at_ms * 1_000_000, "events", pack(event, stamp)))
-    rows = {row.name: row for row in bench_backlog._result(*folders, 1.0).rows}
+    rows = {row.name: row for row in bench_backlog._result(folders[0], folders[1], 1.0).rows}
     assert rows["partials of another call, before p50"].value == 250
     assert rows["added to the median"].value == 1150
     assert rows["added to the median"].verdict is False
