@@ -13,7 +13,7 @@ from bus.recording import Writer
 from bus.wire import pack
 from bus.wiretap import Heard
 from ops.cli import app
-from schemas import Partial, Stamp, SttDegraded, SttRecovered
+from schemas import Event, Partial, Stamp, SttDegraded, SttRecovered
 from soak import (
     bench,
     bench_backlog,
@@ -83,7 +83,7 @@ def test_a_partial_is_late_by_what_it_came_after_its_last_sample(tmp_path: Path)
     recovered = SttRecovered(call="C", batch_mode=True, batch_interval_s=1.0, degraded_for_s=2.0)
     partial = Partial(call="C", utterance=0, text="", start=0, end=16_000)
     settled = msgspec.structs.replace(partial, settled=True)
-    told = [
+    told: list[list[tuple[int, Event]]] = [
         [(1250, partial), (2400, partial), (2500, settled)],
         [(1000, degraded), (3000, recovered)],
     ]
