@@ -36,6 +36,7 @@ from schemas import (
     Final,
     Partial,
     Replayed,
+    SecondLook,
     SessionOpened,
     SpeechContinued,
     SpeechEnded,
@@ -70,9 +71,12 @@ class Kit:
     preroll: int = 6400
     longest: int = 30 * RATE
     lull: int = 1536
+    second_look: int = 2200 * 16
     stall_ms: float = 2000
     batch_interval_s: float = 30.0
     batch_wait_s: float = 20.0
+    reopen_ms: float = 0
+    """So long after a CANCEL a session bound to the turn is opened anew; 0: none is bound to one."""
     allowance: Allowance = field(default_factory=Allowance)
     thrown: Callable[[], float] = random.random
 
@@ -126,6 +130,13 @@ class Pinned:
     def resume(self) -> None:
         with failing():
             self.session.resume()
+
+    def look_again(self) -> bool:
+        if (look := getattr(self.session, "look_again", None)) is None:
+            return False
+        with failing():
+            look()
+        return True
 
     def _alive(self) -> None:
         if dead := getattr(self.session, "dead", ""):
@@ -189,6 +200,10 @@ class Stream:
         self.degraded = Degraded(self.channel.covered_to, self._emit.clock.now())
         self._closing = True
         await self.hang_up()
+
+    def talked_over(self, agent_speaks: bool) -> None:
+        """Whether what is said now is said over the agent: then it matters if a short word was meant."""
+        self.channel.look_at = self.kit.second_look if agent_speaks else 0
 
     async def take(self, event: Event) -> None:
         """A frame or a mark. What is missing before it is fetched first; what is known is left."""
@@ -318,6 +333,30 @@ class Stream:
         )
         self.channel.go_live(pinned, sounds or [b""] * len(self.channel.owed))
 
+    async def renew(self) -> None:
+        """The turn was cancelled and the session went with it: another after the grace.
+
+        What is heard meanwhile is in the account, and goes to the new one.
+        """
+        async with self._lock:
+            if self.pinned is None or self._closing:
+                return
+            self._spawn(self._close(self.pinned))
+            self.pinned = self.channel.session = None
+        clock = self._emit.clock
+        await clock.sleep_until(clock.now() + int(self.kit.reopen_ms * 1e6))
+        async with self._lock:
+            if self.pinned is not None or self.degraded is not None or self._closing:
+                return
+            try:
+                pinned = await self._open()
+                self._adopt(pinned, await self._owed_sounds())
+            except EngineError as error:
+                self._degrade(str(error))
+
+    async def _owed_sounds(self) -> list[bytes]:
+        return [await self._sound(start, end) for start, end in self.channel.owed_ranges()]
+
     async def _report(self, pinned: Pinned) -> None:
         """What a session makes of it, under its own name, until it ends."""
         why = "the recogniser ended its session"
@@ -343,6 +382,9 @@ class Stream:
         if pinned is not self.pinned:
             self._late(pinned, guess)
             return
+        if guess.second is not None:
+            self._say(_second(self.call, self.number, guess, pinned.id))
+            return
         if not guess.final:
             pinned.told(nothing_owed=False)
             self._say(_partial(self.call, self.number, guess, pinned.id))
@@ -351,11 +393,12 @@ class Stream:
             self._degrade(f"it gave a final nobody had asked for: utterance {guess.utterance}")
             return
         speaker = self._speakers.name(pinned.id, guess.speaker) or ""
-        more = bool(self.channel.owed) and self.channel.owed[0].more
+        owed = self.channel.owed[0] if self.channel.owed else None
+        more, second = owed is not None and owed.more, owed is not None and owed.second
         segments = self.channel.final(guess, pinned.id, speaker)
         pinned.told(nothing_owed=not self._owes())
         self._write(segments)
-        self._say(_final(self.call, self.number, guess, pinned.id, more))
+        self._say(_final(self.call, self.number, guess, pinned.id, more, second))
         self._emit(EngineWorked(call=self.call, service="stt", endpoint=self.kit.endpoint))
         if not self.channel.owed:
             self._settled.set()
@@ -480,7 +523,7 @@ class Stream:
     async def _hand_over(self, pinned: Pinned) -> None:
         """No event is taken meanwhile: what is owed goes to the new session, then what comes."""
         assert self.degraded is not None
-        sounds = [await self._sound(start, end) for start, end in self.channel.owed_ranges()]
+        sounds = await self._owed_sounds()
         was, self.degraded, self._batch_hangs = self.degraded, None, False
         try:
             self._adopt(pinned, sounds)
@@ -611,6 +654,8 @@ class Stream:
             self._guarded(self.channel.ended)
             self._settled.clear()
             self._closing = True
+        if self.pinned is None and self.degraded is None:  # in the grace of `renew`
+            self.degraded = Degraded(self.channel.covered_to, self._emit.clock.now())
         if self.pinned is not None and self.channel.owed:
             await self._last_of(self.pinned)
         if self.degraded is not None:
@@ -668,7 +713,22 @@ def _partial(call: str, channel: int, guess: Hypothesis, stt_session: str) -> Pa
     )
 
 
-def _final(call: str, channel: int, guess: Hypothesis, stt_session: str, more: bool) -> Final:
+def _second(call: str, channel: int, guess: Hypothesis, stt_session: str) -> SecondLook:
+    return SecondLook(
+        call=call,
+        channel=channel,
+        utterance=guess.utterance,
+        text=guess.text,
+        start=guess.start,
+        end=guess.end,
+        stt_session=stt_session,
+        command_nats=guess.second or 0.0,
+    )
+
+
+def _final(
+    call: str, channel: int, guess: Hypothesis, stt_session: str, more: bool, second: bool
+) -> Final:
     return Final(
         call=call,
         channel=channel,
@@ -679,6 +739,7 @@ def _final(call: str, channel: int, guess: Hypothesis, stt_session: str, more: b
         words=tuple(Word(word.text, word.start, word.end) for word in guess.words),
         stt_session=stt_session,
         more=more,
+        second=second,
     )
 
 

@@ -31,6 +31,9 @@ from schemas import (
     SpeechEnded,
     SpeechStarted,
     Stamp,
+    TurnCancelled,
+    TurnEnded,
+    TurnStarted,
 )
 
 log = structlog.get_logger()
@@ -44,7 +47,7 @@ class SttActor:
     name = "stt"
     hears = (
         *(CallerPcm, SpeechStarted, SpeechContinued, SpeechEnded),
-        *(CallOpened, CallClosed, BreakerChanged),
+        *(CallOpened, CallClosed, BreakerChanged, TurnCancelled, TurnStarted, TurnEnded),
     )
 
     def __init__(
@@ -53,17 +56,21 @@ class SttActor:
         preroll_ms: int = 400,
         max_utterance_s: float = 30.0,
         lull_ms: int = 96,
+        second_look_ms: int = 2200,
         kit: Kit | None = None,
         transcripts: Path | None = None,
         doors: tuple[Context, Endpoints] | None = None,
     ) -> None:
         """`lull_ms`: a pause of that length has the words settled, so that the final is there early.
 
+        `second_look_ms`: what is said over the agent and is no longer is looked at twice.
+
         `transcripts`: a folder; None: in memory. `doors`: where audio_in and the breaker are.
         """
         self.kit = kit or Kit(engine, None, None, Anyone())
         self.kit.preroll = preroll_ms * 16
         self.kit.lull = lull_ms * 16
+        self.kit.second_look = second_look_ms * 16
         self.kit.longest = int(max_utterance_s * 16_000)
         self._folder = transcripts
         self._doors = doors
@@ -119,8 +126,18 @@ class SttActor:
                 await self._stream(event.call, channel, emit)
         elif isinstance(event, CallClosed):
             await self._hang_up(event.call)
+        elif isinstance(event, TurnCancelled):
+            if self.kit.reopen_ms:
+                for stream in self._of(event.call):
+                    emit.background(stream.renew())
+        elif isinstance(event, TurnStarted | TurnEnded):
+            for stream in self._of(event.call):
+                stream.talked_over(isinstance(event, TurnStarted))
         elif isinstance(event, BreakerChanged) and event.service == "stt":
             self._try_again(event)
+
+    def _of(self, call: str) -> list[Stream]:
+        return [stream for (whose, _), stream in self._streams.items() if whose == call]
 
     async def _stream(self, call: str, channel: int, emit: Emit) -> Stream:
         if (stream := self._streams.get((call, channel))) is None:

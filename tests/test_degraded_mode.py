@@ -31,6 +31,7 @@ from schemas import (
     SttDegraded,
     SttRecovered,
     Transcribed,
+    TurnCancelled,
 )
 from tests.counting import FRAME, WORD, Batch, Engine, Sounds, Turnstile, numbered
 from tests.rig import Rig, rig, until
@@ -145,6 +146,7 @@ async def stand(
     lease: str = "",
     speaker: str = "",
     budget_s: float = 0.0,
+    reopen_ms: float = 0.0,
 ) -> AsyncIterator[Stand]:
     engine, batch, leave = Engine(refuses, speaker), Batch(batch_fails), Turnstile(lease=lease)
     sounds, clock = Sounds(folder / "journal"), ReplayClock(NS)
@@ -157,6 +159,7 @@ async def stand(
         leave,
         allowance=Allowance(budget_s),
         thrown=lambda: 0.0,
+        reopen_ms=reopen_ms,
     )
     actor = SttActor(engine, kit=kit, transcripts=folder)
     async with asyncio.timeout(10), rig(*HEARS) as agent:
@@ -297,6 +300,52 @@ async def test_whatever_an_engine_raises_costs_no_sample(tmp_path: Path) -> None
         segments = await it.hangs_up()
         proven(segments, 11 * S)
         assert [segment.utterance for segment in segments if segment.text] == [S, 9 * S]
+
+
+# -- H9: a session that ends with the turn --------------------------------------------------------
+
+
+async def test_h9_a_session_bound_to_the_turn_is_reopened_after_the_grace(tmp_path: Path) -> None:
+    """What is said in the grace is no less transcribed, once, by the new session."""
+    async with stand(tmp_path, reopen_ms=200) as it:
+        it.say(S)
+        await it.taken()
+        it.begins(S // 2)
+        it.say(2 * S)
+        await it.taken()
+        cancelled = TurnCancelled(call=CALL, turn=1, reason="interrupted", sent_ns=1, rows=())
+        it.agent.publish(cancelled)
+        it.heard += 1
+        await it.taken()
+        assert it.engine.sessions[0].closed
+        it.say(2 * S + 4 * FRAME)
+        await it.passes(0.1)
+        assert len(it.engine.sessions) == 1
+        await it.passes(0.15)
+        assert len(it.engine.sessions) == 2
+        it.say(3 * S)
+        await it.taken()
+        it.ends(S // 2, 3 * S)
+        final = await it.agent.heard(Final)
+        assert (final.text, final.stt_session) == ("whole", it.actor._streams[CALL, 0].pinned.id)  # type: ignore[union-attr]
+        assert not it.agent.past(SttDegraded)
+        proven(await it.hangs_up(), 3 * S)
+
+
+async def test_h9_a_hang_up_within_the_grace_loses_nothing(tmp_path: Path) -> None:
+    async with stand(tmp_path, reopen_ms=200) as it:
+        it.say(S)
+        await it.taken()
+        it.begins(S // 2)
+        await it.taken()
+        it.agent.publish(TurnCancelled(call=CALL, turn=1, reason="interrupted", sent_ns=1, rows=()))
+        it.heard += 1
+        await it.taken()
+        it.say(2 * S)
+        await it.taken()
+        segments = await it.hangs_up()
+        proven(segments, 2 * S)
+        assert [kind for kind, _ in spoken(segments)] == ["batch"]
 
 
 # -- O3: backoff, attempts, one task per stream ----------------------------------------------------

@@ -146,6 +146,8 @@ class Asked:
     def resume(self) -> None:
         self.orders.append("resume")
 
+    def look_again(self) -> None: ...
+
 
 @pytest.mark.parametrize(
     ("voiced", "orders"),
