@@ -146,7 +146,8 @@ class Asked:
     def resume(self) -> None:
         self.orders.append("resume")
 
-    def look_again(self) -> None: ...
+    def look_again(self) -> bool:
+        return False
 
 
 @pytest.mark.parametrize(
