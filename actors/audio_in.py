@@ -247,6 +247,7 @@ class AudioInActor:
                     pcm=some,
                     onset=newest.onset if newest else -1,
                     ended=newest is None or newest.kind == "ended",
+                    voiced=newest.voiced if newest else 0,
                 )
             )
         self._confirm(ear, event, emit)

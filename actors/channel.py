@@ -135,13 +135,19 @@ class Channel:
             self.session.settle()
             self._settled_at = voiced
 
-    def ended(self, onset: int | None = None) -> None:
-        """Speech has ended; that of `onset`, and no later one, if it is named."""
+    def ended(self, onset: int | None = None, voiced: int | None = None) -> None:
+        """Speech has ended; that of `onset`, and no later one, if it is named.
+
+        Words that were settled are open again unless there was just as much voice then: what came since
+        may not have been told.
+        """
         if self.current is None or (onset is not None and onset < self.current.onset):
             return
         self.current.end = self._taken_to = self._fed_to
         utterance, self.current = self.current, None
         if self.session is not None:
+            if self._settled_at not in (None, voiced):
+                self.session.resume()
             self.session.finish()
             short = self._taken_to - utterance.start <= self.look_at and not utterance.more
             utterance.second = short and self.session.look_again()

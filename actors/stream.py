@@ -40,6 +40,7 @@ from schemas import (
     SessionOpened,
     SpeechContinued,
     SpeechEnded,
+    SpeechMark,
     SpeechStarted,
     SttDegraded,
     SttRecovered,
@@ -71,7 +72,7 @@ class Kit:
     longest: int = 30 * RATE
     lull: int = 1536
     second_look: int = 2200 * 16
-    stall_ms: float = 2500
+    stall_ms: float = 2000
     batch_interval_s: float = 30.0
     batch_wait_s: float = 20.0
     reopen_ms: float = 0
@@ -217,7 +218,7 @@ class Stream:
                 elif isinstance(event, SpeechEnded):
                     if event.end > self.channel.heard_to:
                         await self._catch_up(event.end)
-                    self.channel.ended(event.onset)
+                    self.channel.ended(event.onset, event.voiced)
                 self._check()
             except EngineError as error:
                 self._degrade(str(error))
@@ -235,7 +236,7 @@ class Stream:
         if frame.onset >= 0:
             self._guarded(lambda: self.channel.started(frame.onset))
             if frame.ended:
-                self._guarded(lambda: self.channel.ended(frame.onset))
+                self._guarded(lambda: self.channel.ended(frame.onset, frame.voiced))
 
     def _hear(self, first: int, pcm: bytes) -> None:
         self._guarded(lambda: self.channel.frame(first, pcm))
@@ -269,7 +270,7 @@ class Stream:
                 cut = max(at, min(mark.at, piece.end))
                 self._hear(at, piece.pcm[2 * (at - piece.first) : 2 * (cut - piece.first)])
                 at = cut
-                self._mark(mark.kind, mark.onset)
+                self._mark(mark)
             self._hear(at, piece.pcm[2 * (at - piece.first) :])
             await asyncio.sleep(0)
 
@@ -286,11 +287,11 @@ class Stream:
                     raise
             await clock.sleep_until(clock.now() + int(AGAIN_S * 1e9))
 
-    def _mark(self, kind: str, onset: int) -> None:
-        if kind == "started":
-            self._guarded(lambda: self.channel.started(onset))
-        elif kind == "ended":
-            self._guarded(lambda: self.channel.ended(onset))
+    def _mark(self, mark: SpeechMark) -> None:
+        if mark.kind == "started":
+            self._guarded(lambda: self.channel.started(mark.onset))
+        elif mark.kind == "ended":
+            self._guarded(lambda: self.channel.ended(mark.onset, mark.voiced))
 
     def _give_up(self, first: int) -> None:
         """Samples before `first` are nowhere to be had: silence takes their place, and it is said."""

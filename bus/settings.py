@@ -130,7 +130,7 @@ class Stt(Section, frozen=True):
     partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 100
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
     second_look_ms: Annotated[int, Meta(ge=0, le=10_000)] = 2200
-    stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
+    stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2000
     turn_bound: bool = False
     reopen_ms: Annotated[int, Meta(ge=1, le=60_000)] = 200
     batch_engine: NonEmpty = "pocketsphinx"

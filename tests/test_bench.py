@@ -9,9 +9,14 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from bus.recording import Writer
+from bus.wire import pack
+from bus.wiretap import Heard
 from ops.cli import app
+from schemas import Event, Partial, Stamp, SttDegraded, SttRecovered
 from soak import (
     bench,
+    bench_backlog,
     bench_calls,
     bench_endpoint,
     bench_fanout,
@@ -66,7 +71,34 @@ def test_a_fleet_is_measured_idle_under_load_and_interrupted() -> None:
 def test_all_benches_are_listed() -> None:
     fleets = {"idle": bench_idle.run, "fenced under load": bench_load.run, "stale": bench_stale.run}
     voices = {"voice to voice": bench_voice.run, "endpointing": bench_endpoint.run}
-    assert {**ALONE, **fleets, **voices} == bench.BENCHES
+    backlog = {"backlog": bench_backlog.run}
+    assert {**ALONE, **fleets, **voices, **backlog} == bench.BENCHES
+
+
+def test_a_partial_is_late_by_what_it_came_after_its_last_sample(tmp_path: Path) -> None:
+    """Sent at 1 s and heard 250 ms later; a settled one is of another making."""
+    folders = [tmp_path / name for name in ("steady", "other")]
+    stamp = Stamp(source="stt", inc=0, seq=0, at_ns=0)
+    degraded = SttDegraded(call="C", batch_mode=True, batch_interval_s=1.0, why="")
+    recovered = SttRecovered(call="C", batch_mode=True, batch_interval_s=1.0, degraded_for_s=2.0)
+    partial = Partial(call="C", utterance=0, text="", start=0, end=16_000)
+    settled = msgspec.structs.replace(partial, settled=True)
+    told: list[list[tuple[int, Event]]] = [
+        [(1250, partial), (2400, partial), (2500, settled)],
+        [(1000, degraded), (3000, recovered)],
+    ]
+    for folder, events in zip(folders, told, strict=True):
+        folder.mkdir()
+        (folder / "call.json").write_text('{"t0_ns": 0}')
+        with (folder / "trace.msgpack").open("wb") as file:
+            writer = Writer(file)
+            for at_ms, event in events:
+                writer.write(Heard(at_ms * 1_000_000, "events", pack(event, stamp)))
+    rows = {row.name: row for row in bench_backlog._result(folders[0], folders[1], 1.0).rows}
+    assert rows["partials of another call, before p50"].value == 250
+    assert rows["added to the median"].value == 1150
+    assert rows["added to the median"].verdict is False
+    assert rows["recovery of 1 s"].value == 1
 
 
 def test_endpointing_is_measured_without_a_fleet() -> None:

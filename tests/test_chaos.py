@@ -20,13 +20,13 @@ from soak.chaos.orders import Orders, Told, reset_all, send
 from soak.chaos.proxy import Proxy
 from soak.chaos.run import Order, run
 
-SECONDS = float(os.environ.get("BARGEIN_CHAOS_SECONDS", "16"))
+SECONDS = float(os.environ.get("BARGEIN_CHAOS_SECONDS", "10"))
 
 
 def test_no_sample_is_lost_whatever_is_done_to_the_fleet(tmp_path: Path) -> None:
     """`bargein chaos --minutes 30` is the whole of it."""
     told: list[str] = []
-    made = run(Order(seed=4, seconds=SECONDS, every_s=0.9, kept=tmp_path), told.append)
+    made = run(Order(seed=4, seconds=SECONDS, every_s=0.7, kept=tmp_path), told.append)
     assert told
     assert made.figures.unclean == []
     assert [bar.name for bar in made.bars if not bar.met and bar.unit != "s"] == []

@@ -226,7 +226,7 @@ def test_five_deaths_of_stt_in_mid_word_cost_no_sample_and_no_word(running: Flee
             child.kill()
 
     watch = InMidWord(kill_stt, kill_stt, kill_both, kill_stt, kill_stt, kill_the_decoders)
-    clips = [clip(*one, Cue("clock", 0.3 + 2.8 * number)) for number, one in enumerate(SAID)]
+    clips = [clip(*one, Cue("clock", 0.3 + 2.5 * number)) for number, one in enumerate(SAID)]
     placed, records = running.place(clips, watch=watch, longest_wait_s=3)
     assert not watch.left
     segments, _, problem = read(running.settings.transcript_dir / f"{placed.call}.jsonl")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from actors.backoff import LONGEST_S, backoff_s
+from actors.channel import Channel
 from actors.degraded import Allowance, Chunk, Degraded
 from actors.intake import ASK_NS, ASKS, MUTE_NS, Intake, line_position
 from actors.stall import Stall
@@ -123,6 +124,52 @@ def test_an_engine_that_tells_how_far_it_is_is_judged_by_that() -> None:
         stall.worked(second * 16_000, False, second * S)
         assert not stall.hangs(second * S + 2 * S)
     assert stall.hangs(19 * S + 2500 * MS)
+
+
+class Asked:
+    """A session that notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.orders: list[str] = []
+
+    def begin(self, utterance: int, first: int) -> None:
+        self.orders.append("begin")
+
+    def feed(self, pcm: bytes) -> None: ...
+
+    def finish(self) -> None:
+        self.orders.append("finish")
+
+    def settle(self) -> None:
+        self.orders.append("settle")
+
+    def resume(self) -> None:
+        self.orders.append("resume")
+
+    def look_again(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("voiced", "orders"),
+    [
+        (8000, ["begin", "settle", "finish"]),
+        (12_000, ["begin", "settle", "resume", "finish"]),
+        (None, ["begin", "settle", "resume", "finish"]),
+    ],
+)
+def test_settled_words_are_final_only_if_nothing_was_said_since(
+    voiced: int | None, orders: list[str]
+) -> None:
+    """Reports that speech went on were lost: "what is twelve" was all that was left of a question."""
+    channel, session = Channel(0, (), 6400, 480_000), Asked()
+    channel.go_live(session, [])
+    channel.frame(0, bytes(32_000))
+    channel.started(6400)
+    channel.paused(6400, 8000, 1600, 1536)
+    channel.frame(16_000, bytes(32_000))
+    channel.ended(6400, voiced)
+    assert session.orders == orders
 
 
 def test_an_engine_that_runs_gets_longer_but_not_for_ever() -> None:

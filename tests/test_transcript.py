@@ -192,6 +192,7 @@ def test_the_checker_finds_what_is_missing_or_twice(
     ]
 
 
+@settings(deadline=None)  # a disk that others use
 @given(calls(), st.data())
 def test_a_file_cut_anywhere_is_taken_up_where_it_was_whole(
     tmp_path_factory: pytest.TempPathFactory, call: list[Segment], data: st.DataObject

@@ -27,7 +27,7 @@ from soak.chaos.account import Account, Fed, Words, by_content, by_position, wor
 
 RATE = 16_000
 READY_S = 20.0
-STAYS_S = (0.3, 6.0)
+STAYS_S = (0.3, 4.0)
 """How long after his last words a caller hangs up."""
 AUDIBLE = 200
 """Of 32768: the agent's voice, not its last echo."""
@@ -52,9 +52,11 @@ class ChaosCaller(Caller):
     _said_all_s = 0.0
     _over_now = False
 
-    def __init__(self, line: Line, clips: list[Clip], stays_s: float) -> None:
+    def __init__(
+        self, line: Line, clips: list[Clip], stays_s: float, until: Callable[[], bool]
+    ) -> None:
         super().__init__(line, clips)
-        self._stays_s = stays_s
+        self._stays_s, self._until = stays_s, until
 
     def heard(self, event: Event) -> None:
         if isinstance(event, CallClosed) and not self._over_now:
@@ -63,6 +65,8 @@ class ChaosCaller(Caller):
 
     def _over(self) -> bool:
         """He hangs up a while after his last words, whatever is being said."""
+        if self._until():
+            self._clips.clear()  # what he is saying he says to its end
         if self._clips or len(self._saying):
             self._said_all_s = self.watch.now_s
         self._over_now = self._hung_up or self.watch.now_s - self._said_all_s > self._stays_s
@@ -107,7 +111,7 @@ class Callers:
         dice = random.Random(self._seed * 1000 + number)
         await asyncio.sleep(0.7 * number)
         while not until():
-            await self._call(self._script(dice), dice.uniform(*STAYS_S))
+            await self._call(self._script(dice), dice.uniform(*STAYS_S), until)
 
     def _script(self, dice: random.Random) -> list[Clip]:
         """Questions at set times, whatever is answered: so the same seed says the same."""
@@ -117,14 +121,14 @@ class Callers:
             at_s += len(clips[-1].sound) / RATE + dice.uniform(*PAUSES_S)
         return clips
 
-    async def _call(self, clips: list[Clip], stays_s: float) -> None:
+    async def _call(self, clips: list[Clip], stays_s: float, until: Callable[[], bool]) -> None:
         said = " ".join(clip.name for clip in clips)
         who: list[tuple[Line, ChaosCaller]] = []
         asked = time.monotonic()
 
         def talker(line: Line) -> ChaosCaller:
             self.waited_s.append(time.monotonic() - asked)
-            who.append((line, ChaosCaller(line, clips, stays_s)))
+            who.append((line, ChaosCaller(line, clips, stays_s, until)))
             return who[0][1]
 
         plan = Plan(self._where, self._settings.calls_dir, ready_wait_s=READY_S)
@@ -141,6 +145,7 @@ class Callers:
             )
             return
         call = Call(placed.call, began_ns, time.monotonic_ns(), said, who[0][1].dropped)
+        call.said = " ".join(clip.name for clip in clips[: len(placed.spoken_at_s)])
         call.silences_s = silences(placed.folder, placed.spoken_at_s, clips)
         self.calls.append(call)
 
