@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints/core.txt
 
-.PHONY: help venv demo test bench lint clean
+.PHONY: help venv demo test test-engines engine-llama bench lint clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 14
@@ -29,6 +29,13 @@ demo: venv       ## a real call, talked over, on embedded engines
 test: venv       ## the default suite
 	@$(BIN)/python -m pytest
 
+test-engines: engine-llama  ## the tests of engines that make builds; 25 minutes at most, builds included
+	@$(PIP) install -q -c $(CONSTRAINTS) -r constraints/test-engines.txt
+	@$(BIN)/python -m pytest -n0 tests/engines
+
+engine-llama: venv  ## llama-server, from the pinned source or the one on PATH
+	@$(BIN)/python -P -m ops.build_llama
+
 bench: venv      ## speed as ratios: JSON and a table
 	@$(BIN)/bargein bench
 
@@ -36,4 +43,4 @@ lint: venv       ## ruff and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 clean:           ## remove what make made
-	rm -rf .venv var/calls var/journal var/transcripts var/run/* var/log/* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .engines var/calls var/journal var/transcripts var/run/* var/log/* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -216,6 +216,8 @@ class Llm(Section, frozen=True):
     fallback_after_ms: Annotated[int, Meta(ge=100, le=600_000)] = 3000
     token_timeout_s: Seconds = 5.0
     retry_ms: Annotated[int, Meta(ge=0, le=60_000)] = 1000
+    tools: Annotated[tuple[NonEmpty, ...], Meta(max_length=64)] = ()
+    tool_timeout_s: Seconds = 5.0
     api_key: Secret = Secret()
     fallback_api_keys: tuple[Secret, ...] = ()
 
@@ -237,6 +239,20 @@ class Responder(Section, frozen=True):
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8808
     tokens_per_s: Annotated[float, Meta(gt=0.0, le=100_000.0)] = 40.0
     first_token_ms: Annotated[int, Meta(ge=0, le=60_000)] = 80
+
+
+class Llama(Section, frozen=True):
+    """llama-server, run by this fleet when an endpoint of [llm] is its address."""
+
+    model: Annotated[str, Meta(max_length=1000)] = ""
+    server: Annotated[str, Meta(max_length=1000)] = ""
+    host: NonEmpty = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 8810
+    slots: Annotated[int, Meta(ge=1, le=256)] = 4
+    context: Annotated[int, Meta(ge=256, le=1_048_576)] = 4096
+    batch: Annotated[int, Meta(ge=32, le=8192)] = 256
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    arguments: Annotated[tuple[NonEmpty, ...], Meta(max_length=64)] = ()
 
 
 class TtsVoice(Section, frozen=True):
@@ -309,6 +325,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     phrases: Phrases = Phrases()
     llm: Llm = Llm()
     responder: Responder = Responder()
+    llama: Llama = Llama()
     tts: Tts = Tts()
     playback: Playback = Playback()
     breaker: Breaker = Breaker()
@@ -353,6 +370,7 @@ SECTIONS: dict[str, type[Section]] = {
     "phrases": Phrases,
     "llm": Llm,
     "responder": Responder,
+    "llama": Llama,
     "tts": Tts,
     "playback": Playback,
     "breaker": Breaker,
@@ -364,6 +382,7 @@ OURS = {
     "stt": ("deepgram", "null", "pocketsphinx"),
     "batch": ("deepgram", "none", "pocketsphinx"),
     "tts": ("espeak",),
+    "tools": ("hang_up", "time", "transfer"),
 }
 """The engines that come along; others are entry points of the group `bargein.KIND`."""
 HIDDEN = {
@@ -450,6 +469,8 @@ def _engines(settings: Settings) -> Iterator[tuple[str, str, str]]:
     yield "stt.batch_engine", "batch", settings.stt.batch_engine
     for number, voice in enumerate(settings.tts.voices):
         yield "tts.fallbacks" if number else "tts.engine", "tts", voice.engine
+    for tool in settings.llm.tools:
+        yield "llm.tools", "tools", tool
 
 
 def _known(source: Path, settings: Settings) -> None:

@@ -50,6 +50,7 @@ from schemas.reply import (
     AgentPcm,
     Ducked,
     GoOn,
+    HangUpAsked,
     Held,
     Interject,
     LlmFinished,
@@ -64,6 +65,10 @@ from schemas.reply import (
     Sentence,
     Speech,
     SpokenWords,
+    ToolCall,
+    ToolEnded,
+    ToolStarted,
+    TransferAsked,
 )
 from schemas.roll import RollCall
 from schemas.speech import (
@@ -125,6 +130,7 @@ __all__ = [
     "Final",
     "Flag",
     "GoOn",
+    "HangUpAsked",
     "Health",
     "Heartbeat",
     "Held",
@@ -175,7 +181,11 @@ __all__ = [
     "Stopped",
     "SttDegraded",
     "SttRecovered",
+    "ToolCall",
+    "ToolEnded",
+    "ToolStarted",
     "Transcribed",
+    "TransferAsked",
     "TripBreaker",
     "TurnCancelled",
     "TurnEnded",

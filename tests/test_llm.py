@@ -22,6 +22,7 @@ from schemas import (
     Message,
     Respond,
     Sentence,
+    ToolCall,
 )
 from tests.rig import door_is_free, rig, until
 
@@ -30,15 +31,19 @@ QUICK = Excuses("Let me try again.", "Sorry.", after_ms=0)
 HEARS: tuple[type[Event], ...] = (Sentence, LlmStarted, LlmFinished, EngineFailed, EngineWorked)
 
 
+Delta = str | ToolCall | Exception | None
+
+
 class Script:
     """A chat that says what it was given, word by word; None: it waits there to be cancelled."""
 
-    def __init__(self, *deltas: str | Exception | None, refusals: int = 0) -> None:
+    def __init__(self, *deltas: Delta, refusals: int = 0) -> None:
         self._deltas, self._refusals = deltas, refusals
+        self.forgotten: list[str] = []
         self.asked: list[list[tuple[str, str]]] = []
         self.closed = asyncio.Event()
 
-    def say(self, *deltas: str) -> None:
+    def say(self, *deltas: Delta) -> None:
         """From now on."""
         self._deltas = deltas
 
@@ -49,8 +54,13 @@ class Script:
 
     async def close(self) -> None: ...
 
-    async def stream(self, messages: Sequence[tuple[str, str]]) -> AsyncGenerator[str, None]:
-        self.asked.append(list(messages))
+    def forget(self, call: str) -> None:
+        self.forgotten.append(call)
+
+    async def stream(
+        self, messages: Sequence[Message], call: str = ""
+    ) -> AsyncGenerator[str | ToolCall, None]:
+        self.asked.append([(message.role, message.content) for message in messages])
         try:
             for delta in self._deltas:
                 if delta is None:

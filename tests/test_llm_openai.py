@@ -22,7 +22,7 @@ from schemas import EngineFailed, LlmFinished, Message, Respond, Sentence
 from tests.rig import rig
 
 KEY = "sk-very-secret"
-HELLO = [("user", "hello")]
+HELLO = [Message("user", "hello")]
 Write = Callable[[bytes], Awaitable[None]]
 Script = Callable[[str, dict[str, Any], Write], Awaitable[None]]
 
@@ -97,6 +97,7 @@ async def taken(client: OpenAiChat) -> tuple[list[str], str]:
     came: list[str] = []
     try:
         async for text in client.stream(HELLO):
+            assert isinstance(text, str)
             came.append(text)
     except EngineError as error:
         return came, str(error)
@@ -120,7 +121,7 @@ async def test_streams_an_answer() -> None:
     stats = Stats()
     async with responding(stats) as client:
         await client.load()
-        pieces = [text async for text in client.stream([("user", "seven plus five")])]
+        pieces = [text async for text in client.stream([Message("user", "seven plus five")])]
     assert pieces == ["Seven", " plus", " five", " is", " twelve."]
     assert (stats.completed, stats.cancelled) == (1, 0)
 
@@ -131,10 +132,10 @@ async def test_closing_disconnects() -> None:
         serving(application(Pace(0.001, 0), stats)) as url,
         chat(url, between_tokens_s=60) as client,
     ):
-        async with aclosing(client.stream([("user", "tell me a story")])) as stream:
+        async with aclosing(client.stream([Message("user", "tell me a story")])) as stream:
             assert await anext(stream) == "Here"
             assert stats.active == 1
-        async with aclosing(client.stream([("user", "tell me a story")])) as stream:
+        async with aclosing(client.stream([Message("user", "tell me a story")])) as stream:
             task = asyncio.ensure_future(anext(stream))
             await task
             waiting = asyncio.ensure_future(anext(stream))
@@ -225,11 +226,14 @@ async def test_a_field_refused_is_left_out_from_then_on() -> None:
     asked: list[dict[str, Any]] = []
 
     async def strict(path: str, body: dict[str, Any], write: Write) -> None:
+        if path == "/props":
+            return await write(head(404))
         asked.append(body)
         if "return_progress" in body:
             await write(head(400, "application/json") + b'{"error":"unknown return_progress"}')
         else:
             await write(head(200) + frame("fine", "stop"))
+        return None
 
     async with scripted(strict) as url, chat(url) as client:
         assert await taken(client) == (["fine"], "")
