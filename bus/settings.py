@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from bus.errors import SettingsError
+from bus.floor import read as read_floor
 from bus.settings_check import Checker
 
 Milliseconds = Annotated[int, Meta(ge=1, le=600_000)]
@@ -87,11 +89,15 @@ class Bus(Section, frozen=True):
 
 
 class CancelRound(Section, frozen=True):
-    """The clock of a CANCEL round, ms since the broadcast."""
+    """The clock of a CANCEL round, ms since the broadcast.
+
+    Where the model's cancel floor was measured, `load` puts floor + `over_floor_ms` for `release_ms`.
+    """
 
     resend_ms: Annotated[int, Meta(ge=5, le=1000)] = 20
     stuck_ms: Annotated[int, Meta(ge=20, le=10_000)] = 250
     release_ms: Annotated[int, Meta(ge=50, le=60_000)] = 1000
+    over_floor_ms: Annotated[int, Meta(ge=0, le=60_000)] = 500
 
 
 class AudioIn(Section, frozen=True):
@@ -403,7 +409,10 @@ def home(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
-    """Read fleet.toml (default: config/fleet.toml under home), let the environment override it."""
+    """Read fleet.toml (default: config/fleet.toml under home), let the environment override it.
+
+    Without `path` what was measured on this machine counts too: see CancelRound.
+    """
     where = home(env)
     source = path or where / "config" / "fleet.toml"
     tables = Checker(source, SECTIONS, HIDDEN).tables(_read(source))
@@ -413,7 +422,18 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
     settings = Settings(home=where, **made)  # type: ignore[arg-type]  # SECTIONS mirrors the fields
     _known(source, settings)
     _agree(source, settings)
-    return settings
+    return settings if path else _measured(settings)
+
+
+def _measured(settings: Settings) -> Settings:
+    """The release budget of a CANCEL is what this machine's model needs, and `over_floor_ms` more."""
+    cancel, llm = settings.cancel, settings.llm
+    if (floor := read_floor(settings.home, llm.url, llm.model)) is None:
+        return settings
+    budget_ms = min(60_000, max(cancel.stuck_ms, math.ceil(floor.floor_ms) + cancel.over_floor_ms))
+    return msgspec.structs.replace(
+        settings, cancel=msgspec.structs.replace(cancel, release_ms=budget_ms)
+    )
 
 
 def _read(source: Path) -> dict[str, Any]:

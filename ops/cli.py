@@ -14,6 +14,7 @@ from ops import (
     breaker_commands,
     call_commands,
     fleet_commands,
+    preflight_commands,
     talk,
     trace_commands,
     transcript_commands,
@@ -52,6 +53,7 @@ bench_commands.register(app)
 trace_commands.register(app)
 transcript_commands.register(app)
 breaker_commands.register(app)
+preflight_commands.register(app)
 
 
 def main() -> None:

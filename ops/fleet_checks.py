@@ -87,9 +87,13 @@ def llama_is_asked(settings: Settings) -> bool:
 
 
 def _is_asked(settings: Settings, host: str, port: int) -> bool:
-    local = {host, "localhost", "127.0.0.1"}
-    urls = [urlsplit(endpoint.url) for endpoint in settings.llm.endpoints]
-    return any(url.hostname in local and (url.port or 80) == port for url in urls)
+    return any(leads_to(endpoint.url, host, port) for endpoint in settings.llm.endpoints)
+
+
+def leads_to(address: str, host: str, port: int) -> bool:
+    """Is it that port of this box?"""
+    url = urlsplit(address)
+    return url.hostname in {host, "localhost", "127.0.0.1"} and (url.port or 80) == port
 
 
 def port_is_free(

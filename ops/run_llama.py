@@ -13,7 +13,6 @@ import json
 import re
 import signal
 import sys
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -89,20 +88,20 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, Any]) -> None:
 
 
 class Child:
-    """A llama-server we have started; what it prints goes to our own output."""
+    """A llama-server we have started; what it prints goes to our own output, unless `quiet`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
+    def __init__(self, process: asyncio.subprocess.Process, quiet: bool = False) -> None:
+        self.process, self._quiet = process, quiet
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._reading = asyncio.create_task(self._read())
-        self._began = time.monotonic()
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             text = line.decode(errors="replace").rstrip()
             self._tail.append(text)
-            print(text, flush=True)
+            if not self._quiet:
+                print(text, flush=True)
 
     async def ready(self, host: str, port: int) -> None:
         """Return as soon as its health is 200. Raises EngineError, in its own words, if it ends before."""
@@ -136,7 +135,7 @@ class Child:
 
 
 @asynccontextmanager
-async def child(arguments: Sequence[str]) -> AsyncGenerator[Child, None]:
+async def child(arguments: Sequence[str], quiet: bool = False) -> AsyncGenerator[Child, None]:
     """A process that does not outlive us, however we end. Raises EngineError when it can't be run."""
     try:
         process = await asyncio.create_subprocess_exec(
@@ -151,7 +150,7 @@ async def child(arguments: Sequence[str]) -> AsyncGenerator[Child, None]:
             f"llama.server: {arguments[0]} can't be run ({error.strerror}); correct it, or run "
             "`make engine-llama`"
         ) from None
-    running = Child(process)
+    running = Child(process, quiet)
     try:
         yield running
     finally:

@@ -1,0 +1,1 @@
+"""Engines that make builds: `make test-engines`, not part of `make test`."""
