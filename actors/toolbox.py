@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import structlog
 
+from actors.agent_side import UNFINISHED
 from bus.runtime import Emit
 from engines.tools import Tool
 from schemas import ToolCall, ToolEnded, ToolStarted
 
 log = structlog.get_logger()
-INTERRUPTED = "It was interrupted; it may have had its effect or not."
 
 
 class Toolbox:
@@ -38,7 +38,7 @@ class Toolbox:
             return None
         began_ns = emit.clock.now()
         outcome: Literal["done", "failed", "interrupted"] = "interrupted"
-        result = INTERRUPTED
+        result = UNFINISHED
         try:
             result = await self._run(wanted, turn, emit)
             outcome = "done"

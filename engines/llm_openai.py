@@ -127,6 +127,7 @@ class OpenAiChat:
             ]
         self.slots = Slots()
         self._slots_known = False
+        self._learning = asyncio.Lock()
         self._not_before = 0.0
         self.reason = ""
         headers = {"Accept-Encoding": "identity"}
@@ -166,14 +167,15 @@ class OpenAiChat:
 
     async def _learn_slots(self) -> None:
         """Once, and again after a failure: the server may be another one then. Never an error."""
-        if self._slots_known:
-            return
-        self._slots_known = True
-        try:
-            async with asyncio.timeout(self._settings.connect_s):
-                self.slots.resize(_total_slots(await self._get("/props")))
-        except (TimeoutError, httpx.HTTPError):
-            self.slots.resize(0)
+        async with self._learning:
+            if self._slots_known:
+                return
+            try:
+                async with asyncio.timeout(self._settings.connect_s):
+                    self.slots.resize(_total_slots(await self._get("/props")))
+            except (TimeoutError, httpx.HTTPError):
+                self.slots.resize(0)
+            self._slots_known = True
 
     async def stream(
         self, messages: Sequence[Message], call: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -19,12 +19,11 @@ from engines.llm_openai import ChatSettings, OpenAiChat, SseDecoder
 from engines.protocols import EngineError
 from engines.responder.server import Pace, Stats, application, serving
 from schemas import EngineFailed, LlmFinished, Message, Respond, Sentence
+from tests.fakes.chat import Script, Write, frame, head, says, scripted
 from tests.rig import rig
 
 KEY = "sk-very-secret"
 HELLO = [Message("user", "hello")]
-Write = Callable[[bytes], Awaitable[None]]
-Script = Callable[[str, dict[str, Any], Write], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -34,62 +33,6 @@ async def chat(url: str, **settings: Any) -> AsyncGenerator[OpenAiChat, None]:
         yield client
     finally:
         await client.close()
-
-
-@asynccontextmanager
-async def scripted(script: Script) -> AsyncGenerator[str, None]:
-    """A small HTTP server: `script` gets path, JSON and a way to write; then it hangs up."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async def write(data: bytes) -> None:
-            writer.write(data)
-            await writer.drain()
-
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            length = [
-                line.split(":")[1]
-                for line in head.lower().split("\r\n")
-                if "content-length" in line
-            ]
-            body = await reader.readexactly(int(length[0])) if length else b"{}"
-            await script(head.split()[1], json.loads(body), write)
-        finally:
-            writer.close()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(serve(reader, writer))
-        tasks.add(task)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
-
-
-def head(status: int, kind: str = "text/event-stream", more: str = "") -> bytes:
-    return (
-        f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{more}Connection: close\r\n\r\n".encode()
-    )
-
-
-def frame(text: str, finish: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
-    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
-
-
-def says(*data: bytes) -> Script:
-    async def script(path: str, body: dict[str, Any], write: Write) -> None:
-        for each in data:
-            await write(each)
-
-    return script
 
 
 async def taken(client: OpenAiChat) -> tuple[list[str], str]:
