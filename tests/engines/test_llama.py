@@ -1,4 +1,4 @@
-"""A real llama-server with a small random model: slots, cancels, what does not fit, the floor, a real call."""
+"""A real llama-server with a small random model: slots, cancels, the floor, a real call."""
 
 from __future__ import annotations
 
