@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints/core.txt
+ENGINE_PIP = $(@D)/bin/python -m pip --disable-pip-version-check install -q -c constraints/$(notdir $(@D)).txt
 
-.PHONY: help venv demo test test-engines engine-llama bench lint clean
+.PHONY: help venv demo test bench lint clean engine-chatterbox engine-llama test-engines
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 14
@@ -27,11 +28,23 @@ demo: venv       ## a real call, talked over, on embedded engines
 	@$(BIN)/bargein demo
 
 test: venv       ## the default suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test-engines: engine-llama  ## the tests of engines that make builds; 25 minutes at most, builds included
+engine-chatterbox: .engines/chatterbox/installed  ## the voice Chatterbox, in an environment of its own
+
+.engines/chatterbox/installed: pyproject.toml constraints/chatterbox.txt
+	@echo "installing Chatterbox into .engines/chatterbox (a few minutes, 2 GB)…"
+	@$(PYTHON) -m venv .engines/chatterbox
+	@$(ENGINE_PIP) torch 'setuptools<81' wheel
+	@$(ENGINE_PIP) --no-deps chatterbox-tts resemble-perth torchaudio s3tokenizer
+	@$(ENGINE_PIP) librosa transformers diffusers conformer safetensors pyloudnorm omegaconf einops onnx soundfile
+	@$(ENGINE_PIP) --no-build-isolation -e . pytest pytest-asyncio pytest-timeout
+	@touch $@
+
+test-engines: engine-llama engine-chatterbox  ## the large engines, each in its environment
 	@$(PIP) install -q -c $(CONSTRAINTS) -r constraints/test-engines.txt
-	@$(BIN)/python -m pytest -n0 tests/engines
+	@$(BIN)/python -m pytest tests/engines/test_llama.py tests/engines/test_run_llama.py
+	@.engines/chatterbox/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_chatterbox.py
 
 engine-llama: venv  ## llama-server, from the pinned source or the one on PATH
 	@$(BIN)/python -P -m ops.build_llama

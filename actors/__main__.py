@@ -16,6 +16,7 @@ import structlog
 import zmq
 
 from actors.build import ACTORS, AFTER
+from actors.environments import move
 from bus.ask import ask
 from bus.endpoints import Endpoints
 from bus.errors import BargeinError, NoAnswer
@@ -41,6 +42,7 @@ def main(arguments: list[str]) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         settings = load()
+        move(name, settings, arguments)
         configure(name, settings.fleet.log_level)
         asyncio.run(run(name, settings))
     except EngineError as error:
@@ -117,7 +119,8 @@ def _is_ready(where: Endpoints, name: str) -> bool:
 
 def started(name: str, settings: Settings) -> None:
     """Remember that this fleet has had this actor ready once."""
-    _mark(name, settings).write_text(_fleet())
+    with contextlib.suppress(OSError):  # a full disk: then it waits for others once more
+        _mark(name, settings).write_text(_fleet())
 
 
 def _mark(name: str, settings: Settings) -> Path:

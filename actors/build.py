@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bus.endpoints import Endpoints
 from bus.runtime import Actor, Context
 from bus.settings import Settings
@@ -54,7 +56,9 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
         Anyone(),
         endpoint=stt.engine,
         stall_ms=stt.stall_ms,
+        reopen_ms=stt.reopen_ms if stt.turn_bound else 0,
         batch_interval_s=stt.batch_interval_s,
+        batch_wait_s=stt.batch_wait_s,
         allowance=Allowance(stt.batch_budget_s),
     )
     return SttActor(
@@ -162,11 +166,16 @@ def _tts(settings: Settings, context: Context, where: Endpoints) -> Actor:
 
 
 def voice(engine: str, name: str, settings: Settings) -> Voice:
-    """`espeak` (embedded) or another package's; `name`: which of its voices."""
+    """`espeak` (embedded), `chatterbox` or another package's; `name`: which of its voices."""
     if engine == "espeak":
         from engines.tts_espeak import EspeakVoice
 
         return EspeakVoice(name, words_per_minute=settings.tts.words_per_minute)
+    if engine == "chatterbox":
+        from engines.chatterbox_model import ChatterboxSettings
+        from engines.tts_chatterbox import ChatterboxVoice
+
+        return ChatterboxVoice(ChatterboxSettings(**msgspec.structs.asdict(settings.chatterbox)))
     made: Voice = outside("tts", engine, settings)
     return made
 

@@ -127,9 +127,9 @@ class Channel:
             self.session.settle()
             self._settled_at = voiced
 
-    def ended(self) -> None:
-        """Speech has ended."""
-        if self.current is None:
+    def ended(self, onset: int | None = None) -> None:
+        """Speech has ended; that of `onset`, and no later one, if it is named."""
+        if self.current is None or (onset is not None and onset < self.current.onset):
             return
         self.current.end = self._taken_to = self._fed_to
         self.current = None
@@ -174,9 +174,13 @@ class Channel:
 
     # -- out -------------------------------------------------------------------------------------
 
+    def awaits(self, utterance: int) -> bool:
+        """Whether a final of that utterance is due now: the oldest owed, and its end was told."""
+        return bool(self.owed) and self.owed[0].end is not None and self.owed[0].onset == utterance
+
     def final(self, guess: Hypothesis, stt_session: str, speaker: str) -> list[Segment]:
         """The words of the oldest utterance owed; the quiet before it comes along."""
-        if not self.owed or self.owed[0].end is None:
+        if not self.awaits(guess.utterance):
             return []
         utterance = self.owed.popleft()
         assert utterance.end is not None
@@ -196,7 +200,7 @@ class Channel:
             utterance = self.owed.popleft()
             last = not self._complete_before(end)
             mine = [word for word in words if last or word.start < until]
-            words = words[len(mine) :]
+            words = [word for word in words if not (last or word.start < until)]
             segments += self._quiet_to(utterance.start)
             text = " ".join(word.text for word in mine)
             if last and guess is not None and not guess.words and not segments_have_text(segments):

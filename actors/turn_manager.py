@@ -392,8 +392,8 @@ class TurnManager:
         return self._published(opened)
 
     def hang_up(self, call: str, reason: str) -> None:
-        """End a call of our own accord."""
-        self._publish_for(call, CallClosed(call=call, reason=reason))
+        """End a call of our own accord; one we know nothing of as well: its notebook may have been lost."""
+        self._published(CallClosed(call=call, reason=reason))
 
     def _publish_for(self, call: str, event: Event) -> Event:
         if call not in self._open:

@@ -132,8 +132,11 @@ class Stt(Section, frozen=True):
     partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 100
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
     stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
+    turn_bound: bool = False
+    reopen_ms: Annotated[int, Meta(ge=1, le=60_000)] = 200
     batch_engine: NonEmpty = "pocketsphinx"
     batch_interval_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 30.0
+    batch_wait_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
     batch_budget_s: Annotated[float, Meta(ge=0.0, le=10_000_000.0)] = 0.0
 
 
@@ -291,6 +294,22 @@ class Tts(Section, frozen=True):
         return (TtsVoice(engine=self.engine, voice=self.voice), *self.fallbacks)
 
 
+class Chatterbox(Section, frozen=True):
+    """The voice Chatterbox, in an environment of its own: `make engine-chatterbox`."""
+
+    model: str = ""
+    turbo: bool = False
+    voice_wav: str = ""
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    first_tokens: Annotated[int, Meta(ge=4, le=1000)] = 15
+    chunk_tokens: Annotated[int, Meta(ge=4, le=1000)] = 25
+    context_tokens: Annotated[int, Meta(ge=1, le=250)] = 12
+    temperature: Annotated[float, Meta(gt=0.0, le=5.0)] = 0.8
+    cfg_weight: Annotated[float, Meta(ge=0.0, le=5.0)] = 0.5
+    exaggeration: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.5
+    seed: Annotated[int, Meta(ge=0, le=2_147_483_647)] = 1
+
+
 class Playback(Section, frozen=True):
     """Pacing and ducking of the agent's voice."""
 
@@ -309,7 +328,7 @@ class Breaker(Section, frozen=True):
 class Warden(Section, frozen=True):
     """When a silent process counts as wedged."""
 
-    wedge_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    wedge_ms: Annotated[int, Meta(ge=100, le=60_000)] = 700
     poll_ms: Annotated[int, Meta(ge=20, le=10_000)] = 250
     boot_grace_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
     slow_ms: Annotated[int, Meta(ge=100, le=600_000)] = 2000
@@ -333,6 +352,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     responder: Responder = Responder()
     llama: Llama = Llama()
     tts: Tts = Tts()
+    chatterbox: Chatterbox = Chatterbox()
     playback: Playback = Playback()
     breaker: Breaker = Breaker()
     warden: Warden = Warden()
@@ -378,6 +398,7 @@ SECTIONS: dict[str, type[Section]] = {
     "responder": Responder,
     "llama": Llama,
     "tts": Tts,
+    "chatterbox": Chatterbox,
     "playback": Playback,
     "breaker": Breaker,
     "warden": Warden,
@@ -387,7 +408,7 @@ OURS = {
     "vad": ("pysilero", "silero-onnx"),
     "stt": ("deepgram", "null", "pocketsphinx"),
     "batch": ("deepgram", "none", "pocketsphinx"),
-    "tts": ("espeak",),
+    "tts": ("chatterbox", "espeak"),
     "tools": ("hang_up", "time", "transfer"),
 }
 """The engines that come along; others are entry points of the group `bargein.KIND`."""

@@ -39,8 +39,9 @@ class SttSession(Protocol):
     PCM at 16 kHz from that position on, and `finish`es; one final `Hypothesis` follows for every
     utterance begun, in order, even if it is empty or the engine failed on it.
 
-    A session may also have two properties: `dead`, why it is over ("" while it lives), and `worked_on`, how
-    many samples it has worked on (None until its model is loaded), so that a hang is told from silence.
+    A session may also have three properties: `dead`, why it is over ("" while it lives); `worked_on`, how
+    many samples it has worked on (None until its model is loaded), so that a hang is told from silence;
+    and `runs`, whether it is at work or waits for a core, so that a hang is told from want of CPU.
     """
 
     def begin(self, utterance: int, first: int) -> None: ...

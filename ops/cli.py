@@ -13,6 +13,7 @@ from ops import (
     bench_commands,
     breaker_commands,
     call_commands,
+    chaos_commands,
     fleet_commands,
     preflight_commands,
     talk,
@@ -54,6 +55,7 @@ trace_commands.register(app)
 transcript_commands.register(app)
 breaker_commands.register(app)
 preflight_commands.register(app)
+chaos_commands.register(app)
 
 
 def main() -> None:

@@ -100,8 +100,10 @@ async def test_an_answer_without_sound_still_ends() -> None:
 
 
 async def test_sound_comes_out_at_the_line_s_own_rate() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(PlaybackActor()):
+    actor = PlaybackActor()
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
         agent.publish(CallOpened(call=CALL, line="test", agent_rate=8000))
+        await until(lambda: CALL in actor._rates)  # sound takes another lane
         agent.publish(begun(1), speech(1, 100, rate=22_050, last=True))
         finished = await agent.heard(PlaybackFinished)
         frames = [frame for frame in agent.past(AgentPcm) if frame.pcm]

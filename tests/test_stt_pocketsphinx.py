@@ -238,6 +238,8 @@ async def test_backlog_is_seen_and_worked_off(session: PocketsphinxSession) -> N
     assert session.backlog_ms == 0
     _speak(session, 1, [_request()])
     assert session.backlog_ms == len(_request()) / 32
+    while not session.runs:  # noqa: ASYNC110 - the system tells it to nobody
+        await asyncio.sleep(0)
     await _until_final(session)
     assert session.backlog_ms == 0
 
@@ -249,6 +251,8 @@ async def test_a_hung_decoder_shows_as_backlog_and_can_be_closed(
     _speak(session, 1, _packets(_request()))
     behind = asyncio.ensure_future(_until_final(session))
     assert session.backlog_ms == len(_request()) / 32
+    while session.runs:  # noqa: ASYNC110 - the signal is on its way
+        await asyncio.sleep(0)
     await session.close()
     assert await behind == []
 

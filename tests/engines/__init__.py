@@ -1,1 +1,1 @@
-"""Engines that make builds: `make test-engines`, not part of `make test`."""
+"""Engines with large stacks, each tested in its own environment by `make test-engines`."""

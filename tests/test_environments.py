@@ -1,0 +1,55 @@
+"""An actor goes on in the environment of its engine, under its own process id."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from actors.environments import ENVIRONMENTS, python_for
+from bus.settings import load
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+def home(folder: Path, text: str) -> Path:
+    (folder / "config").mkdir()
+    (folder / "config" / "fleet.toml").write_text(text)
+    return folder
+
+
+def test_each_engine_with_an_environment_has_a_make_target_and_constraints() -> None:
+    makefile = (HERE / "Makefile").read_text()
+    for name in ENVIRONMENTS:
+        assert f"\nengine-{name}:" in makefile
+        pins = (HERE / "constraints" / f"{name}.txt").read_text().split()
+        assert all("==" in pin and "://" not in pin for pin in pins)
+
+
+def test_embedded_engines_need_none(tmp_path: Path) -> None:
+    settings = load(env={"BARGEIN_HOME": str(home(tmp_path, ""))})
+    assert python_for("tts", settings) is None
+
+
+def test_the_actor_is_the_same_process_in_another_environment(tmp_path: Path) -> None:
+    """The environment's python here only tells who it is and what it was asked for."""
+    where = home(tmp_path, "[tts]\nengine = 'chatterbox'\n")
+    env = {**os.environ, "BARGEIN_HOME": str(where)}
+    settings = load(env=env)
+    assert python_for("tts", settings) is None, "nothing is installed"
+    python = where / ".engines" / "chatterbox" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho $$ "$@"\n')
+    python.chmod(0o700)
+    assert python_for("tts", settings) == python
+    assert python_for("stt", settings) is None
+    begun = subprocess.Popen(
+        [sys.executable, "-P", "-m", "actors", "tts"],
+        env=env,
+        cwd=HERE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    said, _ = begun.communicate(timeout=30)
+    assert said.split() == [str(begun.pid), "-P", "-m", "actors", "tts"]
