@@ -127,7 +127,7 @@ class OpenAiChat:
             ]
         self.slots = Slots()
         self._slots_known = False
-        self._learning = asyncio.Lock()
+        self._learning: asyncio.Task[None] | None = None
         self._not_before = 0.0
         self.reason = ""
         headers = {"Accept-Encoding": "identity"}
@@ -167,15 +167,17 @@ class OpenAiChat:
 
     async def _learn_slots(self) -> None:
         """Once, and again after a failure: the server may be another one then. Never an error."""
-        async with self._learning:
-            if self._slots_known:
-                return
-            try:
-                async with asyncio.timeout(self._settings.connect_s):
-                    self.slots.resize(_total_slots(await self._get("/props")))
-            except (TimeoutError, httpx.HTTPError):
-                self.slots.resize(0)
-            self._slots_known = True
+        self._slots_known = True
+        try:
+            async with asyncio.timeout(self._settings.connect_s):
+                self.slots.resize(_total_slots(await self._get("/props")))
+        except (TimeoutError, httpx.HTTPError):
+            self.slots.resize(0)
+
+    def _learn_slots_soon(self) -> None:
+        """Beside the request, which goes by what was known before: it must not wait for this."""
+        if not self._slots_known and (self._learning is None or self._learning.done()):
+            self._learning = asyncio.get_running_loop().create_task(self._learn_slots())
 
     async def stream(
         self, messages: Sequence[Message], call: str = ""
@@ -200,8 +202,7 @@ class OpenAiChat:
             raise TryLater(f"{self._settings.root} asked to be left alone for a while", left_s)
         progress = _Progress(loop.time() + self._settings.first_token_s)
         try:
-            async with asyncio.timeout_at(progress.deadline):
-                await self._learn_slots()
+            self._learn_slots_soon()
             response = await self._open(messages, call, progress)
             try:
                 async with aclosing(self._items(response, progress)) as items:
@@ -221,6 +222,9 @@ class OpenAiChat:
 
     async def close(self) -> None:
         """Close the client; streams still open end."""
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
         await self._client.aclose()
 
     async def _open(

@@ -20,6 +20,7 @@ from engines.protocols import EngineError, TryLater
 from engines.tools import OURS
 from schemas import Message, ToolCall
 from tests.fakes.chat import ChatServer, answer, delta, event, frame, refusal, scripted
+from tests.rig import until
 
 FINE = answer(frame("Fine.", "stop"))
 LLAMA = {"total_slots": 2, "model_path": "x.gguf"}
@@ -38,6 +39,7 @@ async def asked(
     got: list[list[str | ToolCall | Reading]] = []
     async with scripted(server) as url:
         client = OpenAiChat(ChatSettings(url, **options))
+        await client.load()
         try:
             for messages, call in requests:
                 got.append([item async for item in client.exchange(messages, call)])
@@ -208,21 +210,25 @@ async def test_one_that_names_none_may_be_asked_again(after: str) -> None:
 async def test_a_restarted_server_is_asked_for_its_slots_anew() -> None:
     server = ChatServer(FINE, props=LLAMA)
     async with scripted(server) as url:
-        client = OpenAiChat(ChatSettings(url, first_token_s=2.0))
+        client = OpenAiChat(ChatSettings(url))
+        await client.load()
         assert [text async for text in client.stream(HELLO, "a")] == ["Fine."]
         server._answers[:] = [b""]  # it breaks off before a status
         with pytest.raises(EngineError):
             await anext(client.stream(HELLO, "a"))
         server._answers[:], server._props = [FINE], None
         assert [text async for text in client.stream(HELLO, "a")] == ["Fine."]
+        await until(lambda: client.slots.of("b") is None)
+        assert [text async for text in client.stream(HELLO, "a")] == ["Fine."]
         await client.close()
-    assert [body.get("id_slot") for body in server.asked] == [0, 0, None]
+    assert [body.get("id_slot") for body in server.asked] == [0, 0, 0, None]
 
 
 async def test_two_at_once_have_a_slot_each() -> None:
     server = ChatServer(FINE, props=LLAMA)
     async with scripted(server) as url:
         client = OpenAiChat(ChatSettings(url))
+        await client.load()
 
         async def ask(call: str) -> list[str | ToolCall]:
             return [text async for text in client.stream(HELLO, call)]
