@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from actors.breaker import BreakerActor
 from actors.llm import CUT_OFF, Excuses, LlmActor
 from bus.clock import ReplayClock
+from bus.runtime import Runtime
 from engines.protocols import EngineError
 from schemas import (
     BreakerChanged,
@@ -263,6 +264,17 @@ async def test_a_model_that_loads_for_long_is_waited_for() -> None:
     chat = Script("One.", refusals=2)
     async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat)) as runtime:
         assert runtime.desk.ready
+
+
+async def test_while_it_waits_its_health_says_for_what() -> None:
+    chat = Script("One.", refusals=10**9)
+    async with asyncio.timeout(5), rig(*HEARS) as agent:
+        runtime = Runtime(LlmActor(chat), agent.context, agent.where)
+        starting = asyncio.create_task(runtime.__aenter__())
+        await until(lambda: "the model is loading; wait" in runtime.desk.detail)
+        assert not runtime.desk.ready
+        starting.cancel()
+        await asyncio.wait({starting})
 
 
 async def test_a_notice_between_marks_is_flagged_and_the_marks_are_not_spoken() -> None:

@@ -14,6 +14,7 @@ from actors.llm import TOOL_ROUNDS, Excuses, LlmActor
 from actors.toolbox import Toolbox
 from actors.turn_rules import Conversation
 from actors.turn_state import HangUp, Rules, Say
+from bus.runtime import Runtime
 from bus.settings import Llm, Settings, home
 from engines.protocols import EngineError, TryLater
 from engines.tools import OURS, Arguments, Tool, chosen
@@ -150,6 +151,29 @@ async def test_a_cancelled_turn_never_uses_a_tool_that_had_not_begun() -> None:
         await agent.heard(LlmFinished, turn=2)
         assert [one.id for one in agent.past(ToolStarted) if one.turn == 1] == ["c2"]
         assert agent.past(HangUpAsked) == []
+
+
+async def test_between_the_fence_and_the_end_of_the_work_no_tool_begins_either() -> None:
+    """The fence goes up on a thread of its own; what llm does next must already know."""
+
+    class Fenced(Answers):
+        runtime: Runtime
+
+        async def stream(self, messages: Any, call: str = "") -> Any:
+            async for item in super().stream(messages, call):
+                self.runtime.desk.raise_fence(CALL, 1)
+                yield item
+
+    chat, door = Fenced((DOOR,)), Door()
+    door.go_on.set()
+    actor = LlmActor(chat, tools=Toolbox({"door": Tool("door", "Opens a door.", door)}))
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor) as chat.runtime:
+        agent.publish(order(1))
+        await until(chat.closed.is_set)
+        agent.publish(Respond(call=CALL, turn=2, messages=(), say="Next."))
+        await agent.heard(LlmFinished, turn=2)
+        assert door.opened == []
+        assert agent.past(ToolStarted) == agent.past(ToolEnded) == []
 
 
 async def test_a_draft_uses_only_what_changes_nothing_until_it_is_the_turn() -> None:
