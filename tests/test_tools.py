@@ -173,7 +173,7 @@ async def test_between_the_fence_and_the_end_of_the_work_no_tool_begins_either()
         agent.publish(Respond(call=CALL, turn=2, messages=(), say="Next."))
         await agent.heard(LlmFinished, turn=2)
         assert door.opened == []
-        assert agent.past(ToolStarted) == agent.past(ToolEnded) == []
+        assert (agent.past(ToolStarted), agent.past(ToolEnded)) == ([], [])
 
 
 async def test_a_draft_uses_only_what_changes_nothing_until_it_is_the_turn() -> None:
