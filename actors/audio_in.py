@@ -146,6 +146,10 @@ class AudioInActor:
             lull_ms=settings.lull_ms,
             rise_db=settings.rise_db,
             trial_ms=settings.trial_ms,
+            above_db=settings.above_db,
+            murmur_ms=settings.murmur_ms,
+            murmur_db=settings.murmur_db,
+            murmur_probability=settings.murmur_probability,
         )
         self._ears: dict[tuple[str, int], Ear] = {}
         self._heard: dict[str, int] = {}
@@ -373,7 +377,12 @@ def _event(cause: LinePcm, mark: Mark) -> Event:
     onset = mark.onset
     if isinstance(mark, Ended):
         return SpeechEnded(
-            call=call, channel=channel, onset=onset, end=mark.end, voiced=mark.voiced
+            call=call,
+            channel=channel,
+            onset=onset,
+            end=mark.end,
+            voiced=mark.voiced,
+            murmur=mark.murmur,
         )
     probability, level_dbfs = mark.window.probability, mark.window.level_dbfs
     if isinstance(mark, Started):

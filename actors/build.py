@@ -66,6 +66,7 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
         stt.preroll_ms,
         stt.max_utterance_s,
         settings.audio_in.lull_ms,
+        settings.stt.second_look_ms,
         kit,
         settings.transcript_dir,
         doors=(context, where),

@@ -36,6 +36,7 @@ from schemas import (
     Final,
     Partial,
     Replayed,
+    SecondLook,
     SessionOpened,
     SpeechContinued,
     SpeechEnded,
@@ -69,6 +70,7 @@ class Kit:
     preroll: int = 6400
     longest: int = 30 * RATE
     lull: int = 1536
+    second_look: int = 2200 * 16
     stall_ms: float = 2500
     batch_interval_s: float = 30.0
     batch_wait_s: float = 20.0
@@ -127,6 +129,13 @@ class Pinned:
     def resume(self) -> None:
         with failing():
             self.session.resume()
+
+    def look_again(self) -> bool:
+        if (look := getattr(self.session, "look_again", None)) is None:
+            return False
+        with failing():
+            look()
+        return True
 
     def _alive(self) -> None:
         if dead := getattr(self.session, "dead", ""):
@@ -190,6 +199,10 @@ class Stream:
         self.degraded = Degraded(self.channel.covered_to, self._emit.clock.now())
         self._closing = True
         await self.hang_up()
+
+    def talked_over(self, agent_speaks: bool) -> None:
+        """Whether what is said now is said over the agent: then it matters if a short word was meant."""
+        self.channel.look_at = self.kit.second_look if agent_speaks else 0
 
     async def take(self, event: Event) -> None:
         """A frame or a mark. What is missing before it is fetched first; what is known is left."""
@@ -368,6 +381,9 @@ class Stream:
         if pinned is not self.pinned:
             self._late(pinned, guess)
             return
+        if guess.second is not None:
+            self._say(_second(self.call, self.number, guess, pinned.id))
+            return
         if not guess.final:
             pinned.told(nothing_owed=False)
             self._say(_partial(self.call, self.number, guess, pinned.id))
@@ -376,11 +392,12 @@ class Stream:
             self._degrade(f"it gave a final nobody had asked for: utterance {guess.utterance}")
             return
         speaker = self._speakers.name(pinned.id, guess.speaker) or ""
-        more = bool(self.channel.owed) and self.channel.owed[0].more
+        owed = self.channel.owed[0] if self.channel.owed else None
+        more, second = owed is not None and owed.more, owed is not None and owed.second
         segments = self.channel.final(guess, pinned.id, speaker)
         pinned.told(nothing_owed=not self._owes())
         self._write(segments)
-        self._say(_final(self.call, self.number, guess, pinned.id, more))
+        self._say(_final(self.call, self.number, guess, pinned.id, more, second))
         self._emit(EngineWorked(call=self.call, service="stt", endpoint=self.kit.endpoint))
         if not self.channel.owed:
             self._settled.set()
@@ -695,7 +712,22 @@ def _partial(call: str, channel: int, guess: Hypothesis, stt_session: str) -> Pa
     )
 
 
-def _final(call: str, channel: int, guess: Hypothesis, stt_session: str, more: bool) -> Final:
+def _second(call: str, channel: int, guess: Hypothesis, stt_session: str) -> SecondLook:
+    return SecondLook(
+        call=call,
+        channel=channel,
+        utterance=guess.utterance,
+        text=guess.text,
+        start=guess.start,
+        end=guess.end,
+        stt_session=stt_session,
+        command_nats=guess.second or 0.0,
+    )
+
+
+def _final(
+    call: str, channel: int, guess: Hypothesis, stt_session: str, more: bool, second: bool
+) -> Final:
     return Final(
         call=call,
         channel=channel,
@@ -706,6 +738,7 @@ def _final(call: str, channel: int, guess: Hypothesis, stt_session: str, more: b
         words=tuple(Word(word.text, word.start, word.end) for word in guess.words),
         stt_session=stt_session,
         more=more,
+        second=second,
     )
 
 

@@ -32,6 +32,8 @@ from schemas import (
     SpeechStarted,
     Stamp,
     TurnCancelled,
+    TurnEnded,
+    TurnStarted,
 )
 
 log = structlog.get_logger()
@@ -45,7 +47,7 @@ class SttActor:
     name = "stt"
     hears = (
         *(CallerPcm, SpeechStarted, SpeechContinued, SpeechEnded),
-        *(CallOpened, CallClosed, BreakerChanged, TurnCancelled),
+        *(CallOpened, CallClosed, BreakerChanged, TurnCancelled, TurnStarted, TurnEnded),
     )
 
     def __init__(
@@ -54,17 +56,21 @@ class SttActor:
         preroll_ms: int = 400,
         max_utterance_s: float = 30.0,
         lull_ms: int = 96,
+        second_look_ms: int = 2200,
         kit: Kit | None = None,
         transcripts: Path | None = None,
         doors: tuple[Context, Endpoints] | None = None,
     ) -> None:
         """`lull_ms`: a pause of that length has the words settled, so that the final is there early.
 
+        `second_look_ms`: what is said over the agent and is no longer is looked at twice.
+
         `transcripts`: a folder; None: in memory. `doors`: where audio_in and the breaker are.
         """
         self.kit = kit or Kit(engine, None, None, Anyone())
         self.kit.preroll = preroll_ms * 16
         self.kit.lull = lull_ms * 16
+        self.kit.second_look = second_look_ms * 16
         self.kit.longest = int(max_utterance_s * 16_000)
         self._folder = transcripts
         self._doors = doors
@@ -124,6 +130,9 @@ class SttActor:
             if self.kit.reopen_ms:
                 for stream in self._of(event.call):
                     emit.background(stream.renew())
+        elif isinstance(event, TurnStarted | TurnEnded):
+            for stream in self._of(event.call):
+                stream.talked_over(isinstance(event, TurnStarted))
         elif isinstance(event, BreakerChanged) and event.service == "stt":
             self._try_again(event)
 

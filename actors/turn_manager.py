@@ -48,6 +48,7 @@ from schemas import (
     PlaybackFinished,
     PlaybackStarted,
     Refused,
+    SecondLook,
     Sentence,
     SpeechContinued,
     SpeechEnded,
@@ -90,6 +91,7 @@ class TurnManager:
         SpeechEnded,
         Partial,
         Final,
+        SecondLook,
         Sentence,
         SpokenWords,
         LlmFinished,
@@ -230,10 +232,12 @@ class TurnManager:
                 hold_ms=turns.hold_ms,
                 word_ms=turns.word_ms,
                 content_ms=turns.content_ms,
+                long_ms=turns.long_ms,
                 commit_ms=turns.commit_ms,
-                voice_ms=turns.commit_ms if deaf else turns.voice_ms,
+                voice_ms=turns.long_ms if deaf else turns.voice_ms,
                 verdict_ms=0 if deaf else turns.verdict_ms,
                 soft_db=turns.soft_db,
+                list_nats=turns.list_nats,
             )
         )
 

@@ -158,6 +158,10 @@ class PocketsphinxSession:
         self._require_open()
         self._child.send(wire.Resume())
 
+    def look_again(self) -> None:
+        """Ask for a second look at the utterance finished last."""
+        self._child.send(wire.Again())
+
     async def results(self) -> AsyncGenerator[Hypothesis, None]:
         """Partials and finals as they come; ends after `close`.
 

@@ -56,9 +56,13 @@ class SpeechContinued(Event, frozen=True, tag="speech.continued"):
 
 
 class SpeechEnded(Event, frozen=True, tag="speech.ended"):
-    """Speech that began at `onset` had its last voiced sample before `end` (16 kHz)."""
+    """Speech that began at `onset` had its last voiced sample before `end` (16 kHz).
+
+    `murmur`: it was nobody's but the sound of many voices far off; the background from now on.
+    """
 
     onset: int
     end: int
     voiced: int
     channel: int = 0
+    murmur: bool = False

@@ -182,6 +182,27 @@ async def test_who_goes_on_after_a_pause_is_understood_as_if_nothing_had_settled
     assert (final.text, final.end) == (REQUEST, len(pcm) // 2)
 
 
+async def _looked_at(session: SttSession, utterance: int, clip: str) -> tuple[str, float]:
+    """The words of a second look, and how much nearer to a command."""
+    _speak(session, utterance, _packets(_clip(clip)))
+    session.look_again()  # type: ignore[attr-defined] # not every session can
+    async for said in session.results():
+        if said.second is not None:
+            assert (said.utterance, said.final) == (utterance, False)
+            return said.text, said.second
+    raise AssertionError("no second look")
+
+
+async def test_a_second_look_tells_commands_from_backchannels(session: PocketsphinxSession) -> None:
+    """And what is heard after it is heard as if there had been none."""
+    text, nats = await _looked_at(session, 1, "interruption-stop_please-slt.wav")
+    assert (text, nats > 40) == ("stop please", True)
+    text, nats = await _looked_at(session, 2, "backchannel-okay-rms.wav")
+    assert (text, nats < 0) == ("okay", True)
+    _speak(session, 3, _packets(_question()))
+    assert (await _until_final(session))[-1].text == QUESTION
+
+
 async def test_partial_ms_is_a_setting() -> None:
     engine: SttEngine = PocketsphinxEngine(partial_ms=10_000)
     session = await engine.open()

@@ -79,6 +79,9 @@ class Mute:
 
     def resume(self) -> None: ...
 
+    def look_again(self) -> bool:
+        return False
+
 
 class PinningMachine(RuleBasedStateMachine):
     """O9: sessions come and go in the middle of speech. Every word says whose it is: it must stay so."""

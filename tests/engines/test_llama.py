@@ -99,6 +99,7 @@ async def test_requests_by_the_dozen_one_after_another_and_at_once(model: Path) 
         assert all(await asyncio.gather(*(ask(f"{number}") for number in range(6))))
 
 
+@pytest.mark.timeout(300)
 async def test_every_case_of_the_floor_is_measured(model: Path, tmp_path: Path) -> None:
     async with serving(model, slots=2) as llama:
         llm = Llm(url=f"http://127.0.0.1:{llama.port}/v1", model="tiny")
@@ -109,6 +110,7 @@ async def test_every_case_of_the_floor_is_measured(model: Path, tmp_path: Path) 
     assert all(case.n == 30 for case in floor.cases.values())
 
 
+@pytest.mark.timeout(300)
 def test_preflight_starts_it_if_need_be_and_stores_what_it_measured(
     model: Path, tmp_path: Path
 ) -> None:
@@ -124,7 +126,7 @@ def test_preflight_starts_it_if_need_be_and_stores_what_it_measured(
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     floor = read(tmp_path, f"http://127.0.0.1:{port}/v1", "tiny")
@@ -146,7 +148,7 @@ def test_a_caller_interrupts_a_call_that_is_answered_by_it(model: Path) -> None:
         clip(
             "interruption",
             "rms",
-            "wait a minute what is twelve times seven",
+            "wait a minute, what is twelve times seven",
             Cue("speaks", 2.0),
         ),
     ]
