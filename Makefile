@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints/core.txt
 ENGINE_PIP = $(@D)/bin/python -m pip --disable-pip-version-check install -q -c constraints/$(notdir $(@D)).txt
 
-.PHONY: help venv demo test bench lint clean engine-chatterbox test-engines
+.PHONY: help venv demo test bench lint clean engine-chatterbox engine-llama test-engines
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 14
@@ -41,8 +41,13 @@ engine-chatterbox: .engines/chatterbox/installed  ## the voice Chatterbox, in an
 	@$(ENGINE_PIP) --no-build-isolation -e . pytest pytest-asyncio pytest-timeout
 	@touch $@
 
-test-engines: engine-chatterbox  ## the large engines, each in its environment
+test-engines: engine-llama engine-chatterbox  ## the large engines, each in its environment
+	@$(PIP) install -q -c $(CONSTRAINTS) -r constraints/test-engines.txt
+	@$(BIN)/python -m pytest tests/engines/test_llama.py tests/engines/test_run_llama.py
 	@.engines/chatterbox/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_chatterbox.py
+
+engine-llama: venv  ## llama-server, from the pinned source or the one on PATH
+	@$(BIN)/python -P -m ops.build_llama
 
 bench: venv      ## speed as ratios: JSON and a table
 	@$(BIN)/bargein bench
@@ -51,4 +56,4 @@ lint: venv       ## ruff and mypy --strict
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 clean:           ## remove what make made
-	rm -rf .venv var/calls var/journal var/transcripts var/run/* var/log/* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .engines var/calls var/journal var/transcripts var/run/* var/log/* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

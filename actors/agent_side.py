@@ -9,6 +9,7 @@ from msgspec import structs
 from actors.turn_state import (
     AgentTurn,
     Deadlines,
+    HangUp,
     Memory,
     Outbox,
     Outcome,
@@ -20,6 +21,7 @@ from schemas import (
     ActorBack,
     Event,
     GoOn,
+    HangUpAsked,
     Interject,
     LinePlayed,
     LlmFinished,
@@ -30,12 +32,17 @@ from schemas import (
     Resume,
     Sentence,
     SpokenWords,
+    ToolCall,
+    ToolEnded,
+    ToolStarted,
     TurnEnded,
     TurnStarted,
 )
 
 HEARD_WAIT_MS = 300
 INTERRUPTED = "[interrupted by the caller]"
+UNFINISHED = "It was interrupted; it may have had its effect or not."
+"""What the model is told of a tool that has not ended."""
 OF_A_TURN = ("answer", "heard", "tokens", "voice")
 """Deadlines that end with the turn."""
 
@@ -152,6 +159,33 @@ class AgentSide:
             turn.written = True
             turn.detail = event.error or turn.detail
 
+    def on_tool_started(self, event: ToolStarted, at_ns: int) -> None:
+        """Until it has ended, it counts as interrupted: llm may not live to tell."""
+        if turn := self._of(event):
+            wanted = ToolCall(event.id, event.name, event.arguments)
+            turn.tools[event.id] = wanted, UNFINISHED
+            self._still_working(turn)
+
+    def on_tool_ended(self, event: ToolEnded, at_ns: int) -> None:
+        """Kept whatever becomes of the turn; that may have ended meanwhile."""
+        turn = self._of(event)
+        if turn is None:
+            told = Message("tool", event.result, answers=event.id)
+            for number, message in enumerate(self._history):
+                if message.answers == event.id and message.content == UNFINISHED:
+                    self._history[number] = told
+        elif event.id in turn.tools:
+            turn.tools[event.id] = turn.tools[event.id][0], event.result
+            self._still_working(turn)
+
+    def _still_working(self, turn: AgentTurn) -> None:
+        if turn is self.turn and not turn.cancelled:
+            self._expect_progress()
+
+    def on_hang_up_asked(self, event: HangUpAsked, at_ns: int) -> None:
+        if turn := self._of(event):
+            turn.hangs_up = True
+
     def on_playback_started(self, event: PlaybackStarted, at_ns: int) -> AgentTurn | None:
         if (turn := self._of(event)) is None:
             return None
@@ -201,9 +235,9 @@ class AgentSide:
 
     def _go_on(self, turn: AgentTurn) -> Event:
         said = turn.voice.said
+        order = structs.replace(turn.order, messages=(*turn.order.messages, *turn.exchange))
         if not said:
-            return turn.order
-        order = turn.order
+            return order
         return GoOn(
             call=self.call, turn=turn.number, messages=order.messages, said=said, say=order.say
         )
@@ -288,7 +322,8 @@ class AgentSide:
             return
         heard = turn.voice.heard()
         outcome: Outcome = turn.cancelled or ("completed" if heard else "failed")
-        if outcome == "interrupted" and turn.carries and (turn.cut_in or not heard):
+        unanswered = turn.carries and (turn.cut_in or not heard) and not turn.tools
+        if outcome == "interrupted" and unanswered:
             outcome = "superseded"
             self.carried = f"{self.carried} {turn.asked}".strip()
         self.turn = None
@@ -307,16 +342,21 @@ class AgentSide:
             )
         )
         self.owes_apology = outcome == "failed" and can_speak and not turn.order.say
+        if turn.hangs_up and outcome == "completed":
+            self._out.add(HangUp("the agent hung up"))
 
     def _remember(self, turn: AgentTurn, heard: str) -> None:
         """The context holds what was heard, cut at the word, and that it was cut."""
         if turn.asked:
             self._history.append(Message("user", turn.asked))
+        self._history += turn.exchange
         if turn.cancelled == "interrupted":
             heard = f"{heard} {INTERRUPTED}".strip()
         if heard:
             self._history.append(Message("assistant", heard))
         del self._history[: -self._rules.history]
+        while self._history and self._history[0].role == "tool":  # its call is gone
+            del self._history[0]
 
     def close(self, reason: str) -> None:
         """The call is over."""

@@ -132,9 +132,12 @@ def _turn_manager(settings: Settings, context: Context, where: Endpoints) -> Act
 
 def _llm(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.llm import Excuses, LlmActor
+    from actors.toolbox import Toolbox
     from engines.llm_openai import ChatSettings, OpenAiChat
+    from engines.tools import chosen
 
     llm, phrases = settings.llm, settings.phrases
+    tools = chosen(settings)
     chats = {}
     for number, endpoint in enumerate(llm.endpoints):
         last = number == len(llm.endpoints) - 1
@@ -144,10 +147,13 @@ def _llm(settings: Settings, context: Context, where: Endpoints) -> Actor:
             connect_s=llm.connect_timeout_s,
             first_token_s=llm.first_token_timeout_s if last else llm.fallback_after_ms / 1000,
             between_tokens_s=llm.token_timeout_s,
+            tools=tuple(tool.function for tool in tools.values()),
         )
         chats[endpoint.name] = OpenAiChat(chat, llm.key_of(number).reveal())
-    excuses = Excuses(phrases.trouble, phrases.apology, llm.retry_ms)
-    return LlmActor(chats, excuses, doors=(context, where))
+    longest_ms = 1000 * llm.first_token_timeout_s
+    excuses = Excuses(phrases.trouble, phrases.apology, phrases.goodbye, llm.retry_ms, longest_ms)
+    toolbox = Toolbox(tools, llm.tool_timeout_s)
+    return LlmActor(chats, excuses, doors=(context, where), tools=toolbox)
 
 
 def _tts(settings: Settings, context: Context, where: Endpoints) -> Actor:

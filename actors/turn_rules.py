@@ -34,6 +34,7 @@ from schemas import (
     Duck,
     Event,
     Final,
+    HangUpAsked,
     Hold,
     LinePlayed,
     LlmFinished,
@@ -48,6 +49,8 @@ from schemas import (
     SpeechEnded,
     SpeechStarted,
     SpokenWords,
+    ToolEnded,
+    ToolStarted,
 )
 
 
@@ -82,6 +85,9 @@ class Conversation:
             Sentence: agent.on_sentence,
             SpokenWords: agent.on_words,
             LlmFinished: agent.on_llm_finished,
+            ToolStarted: agent.on_tool_started,
+            ToolEnded: agent.on_tool_ended,
+            HangUpAsked: agent.on_hang_up_asked,
             PlaybackStarted: self._on_playback_started,
             PlaybackFinished: agent.on_playback_finished,
             LinePlayed: self._on_line_played,

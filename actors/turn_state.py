@@ -9,7 +9,7 @@ from typing import Literal
 from actors.endpointing import ByWords, EndOfTurn, Fixed, Waits
 from actors.evidence import is_backchannel
 from actors.heard import Voice
-from schemas import Event, Final, Message, Partial, Respond, SecondLook
+from schemas import Event, Final, Message, Partial, Respond, SecondLook, ToolCall
 
 MS = 1_000_000
 SAMPLES_PER_MS = 16
@@ -160,6 +160,7 @@ class AgentTurn:
 
     `carries`: its question, if unanswered, joins the next. `cut_in`: the caller was not done asking.
     `written`: llm has given all of it. `resumed`: how often it was taken up again after a restart.
+    `tools`: those begun, by id, and what the model is told of them. `hangs_up`: the call ends with it.
     """
 
     number: int
@@ -175,7 +176,21 @@ class AgentTurn:
     carries: bool = False
     cut_in: bool = False
     detail: str = ""
+    hangs_up: bool = False
+    tools: dict[str, tuple[ToolCall, str]] = field(default_factory=dict)
     voice: Voice = field(default_factory=Voice)
+
+    @property
+    def exchange(self) -> tuple[Message, ...]:
+        """Its tools and their results, as the model is shown them."""
+        return tuple(
+            message
+            for wanted, result in self.tools.values()
+            for message in (
+                Message("assistant", "", (wanted,)),
+                Message("tool", result, answers=wanted.id),
+            )
+        )
 
 
 @dataclass

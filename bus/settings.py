@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from bus.errors import SettingsError
+from bus.floor import read as read_floor
 from bus.settings_check import Checker
 
 Milliseconds = Annotated[int, Meta(ge=1, le=600_000)]
@@ -87,11 +89,15 @@ class Bus(Section, frozen=True):
 
 
 class CancelRound(Section, frozen=True):
-    """The clock of a CANCEL round, ms since the broadcast."""
+    """The clock of a CANCEL round, ms since the broadcast.
+
+    Where the model's cancel floor was measured, `load` puts floor + `over_floor_ms` for `release_ms`.
+    """
 
     resend_ms: Annotated[int, Meta(ge=5, le=1000)] = 20
     stuck_ms: Annotated[int, Meta(ge=20, le=10_000)] = 250
     release_ms: Annotated[int, Meta(ge=50, le=60_000)] = 1000
+    over_floor_ms: Annotated[int, Meta(ge=0, le=60_000)] = 500
 
 
 class AudioIn(Section, frozen=True):
@@ -226,6 +232,8 @@ class Llm(Section, frozen=True):
     fallback_after_ms: Annotated[int, Meta(ge=100, le=600_000)] = 3000
     token_timeout_s: Seconds = 5.0
     retry_ms: Annotated[int, Meta(ge=0, le=60_000)] = 1000
+    tools: Annotated[tuple[NonEmpty, ...], Meta(max_length=64)] = ()
+    tool_timeout_s: Seconds = 5.0
     api_key: Secret = Secret()
     fallback_api_keys: tuple[Secret, ...] = ()
 
@@ -247,6 +255,20 @@ class Responder(Section, frozen=True):
     port: Annotated[int, Meta(ge=1, le=65_535)] = 8808
     tokens_per_s: Annotated[float, Meta(gt=0.0, le=100_000.0)] = 40.0
     first_token_ms: Annotated[int, Meta(ge=0, le=60_000)] = 80
+
+
+class Llama(Section, frozen=True):
+    """llama-server, run by this fleet when an endpoint of [llm] is its address."""
+
+    model: Annotated[str, Meta(max_length=1000)] = ""
+    server: Annotated[str, Meta(max_length=1000)] = ""
+    host: NonEmpty = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 8810
+    slots: Annotated[int, Meta(ge=1, le=256)] = 4
+    context: Annotated[int, Meta(ge=256, le=1_048_576)] = 4096
+    batch: Annotated[int, Meta(ge=32, le=8192)] = 256
+    threads: Annotated[int, Meta(ge=0, le=1024)] = 0
+    arguments: Annotated[tuple[NonEmpty, ...], Meta(max_length=64)] = ()
 
 
 class TtsVoice(Section, frozen=True):
@@ -335,6 +357,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     phrases: Phrases = Phrases()
     llm: Llm = Llm()
     responder: Responder = Responder()
+    llama: Llama = Llama()
     tts: Tts = Tts()
     chatterbox: Chatterbox = Chatterbox()
     playback: Playback = Playback()
@@ -380,6 +403,7 @@ SECTIONS: dict[str, type[Section]] = {
     "phrases": Phrases,
     "llm": Llm,
     "responder": Responder,
+    "llama": Llama,
     "tts": Tts,
     "chatterbox": Chatterbox,
     "playback": Playback,
@@ -392,6 +416,7 @@ OURS = {
     "stt": ("deepgram", "null", "pocketsphinx"),
     "batch": ("deepgram", "none", "pocketsphinx"),
     "tts": ("chatterbox", "espeak"),
+    "tools": ("hang_up", "time", "transfer"),
 }
 """The engines that come along; others are entry points of the group `bargein.KIND`."""
 HIDDEN = {
@@ -412,7 +437,10 @@ def home(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
-    """Read fleet.toml (default: config/fleet.toml under home), let the environment override it."""
+    """Read fleet.toml (default: config/fleet.toml under home), let the environment override it.
+
+    Without `path` what was measured on this machine counts too: see CancelRound.
+    """
     where = home(env)
     source = path or where / "config" / "fleet.toml"
     tables = Checker(source, SECTIONS, HIDDEN).tables(_read(source))
@@ -422,7 +450,18 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
     settings = Settings(home=where, **made)  # type: ignore[arg-type]  # SECTIONS mirrors the fields
     _known(source, settings)
     _agree(source, settings)
-    return settings
+    return settings if path else _measured(settings)
+
+
+def _measured(settings: Settings) -> Settings:
+    """The release budget of a CANCEL is what this machine's model needs, and `over_floor_ms` more."""
+    cancel, llm = settings.cancel, settings.llm
+    if (floor := read_floor(settings.home, llm.url, llm.model)) is None:
+        return settings
+    budget_ms = min(60_000, max(cancel.stuck_ms, math.ceil(floor.floor_ms) + cancel.over_floor_ms))
+    return msgspec.structs.replace(
+        settings, cancel=msgspec.structs.replace(cancel, release_ms=budget_ms)
+    )
 
 
 def _read(source: Path) -> dict[str, Any]:
@@ -478,6 +517,8 @@ def _engines(settings: Settings) -> Iterator[tuple[str, str, str]]:
     yield "stt.batch_engine", "batch", settings.stt.batch_engine
     for number, voice in enumerate(settings.tts.voices):
         yield "tts.fallbacks" if number else "tts.engine", "tts", voice.engine
+    for tool in settings.llm.tools:
+        yield "llm.tools", "tools", tool
 
 
 def _known(source: Path, settings: Settings) -> None:

@@ -179,3 +179,11 @@ class EchoCanceller(Protocol):
 
 class EngineError(Exception):
     """An engine failed; the message says what to do next."""
+
+
+class TryLater(EngineError):
+    """It does not answer now, and has named a time: `after_s` seconds from now."""
+
+    def __init__(self, message: str, after_s: float) -> None:
+        super().__init__(message)
+        self.after_s = after_s

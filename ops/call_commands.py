@@ -125,7 +125,7 @@ def _tell(placed: Placed, records: list[Record], as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.summary(records)))
         return
-    report.print_tables(console, records)
+    report.print_tables(console, records, placed.budget_ms)
     console.print(f"recording, trace and timeline: {placed.folder}")
 
 

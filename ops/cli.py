@@ -15,6 +15,7 @@ from ops import (
     call_commands,
     chaos_commands,
     fleet_commands,
+    preflight_commands,
     talk,
     trace_commands,
     transcript_commands,
@@ -53,6 +54,7 @@ bench_commands.register(app)
 trace_commands.register(app)
 transcript_commands.register(app)
 breaker_commands.register(app)
+preflight_commands.register(app)
 chaos_commands.register(app)
 
 

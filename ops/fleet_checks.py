@@ -12,6 +12,7 @@ import psutil
 
 from bus.errors import FleetError
 from bus.settings import Settings
+from engines.llama_command import trouble
 from ops.supervisor import Supervisor, leftovers
 
 ROOM_BYTES = 1_048_576
@@ -26,6 +27,11 @@ def check(settings: Settings, supervisor: Supervisor) -> None:
     _no_leftovers(settings.home)
     if responder_is_asked(settings):
         port_is_free(settings.responder.host, settings.responder.port)
+    if llama_is_asked(settings):
+        llama = settings.llama
+        if len(settings.llm.endpoints) == 1 and (wrong := trouble(llama, settings.home)):
+            raise FleetError(wrong)
+        port_is_free(llama.host, llama.port, "llama-server", "llama")
 
 
 def _files(supervisor: Supervisor) -> None:
@@ -72,14 +78,28 @@ def _no_leftovers(home: Path) -> None:
 
 def responder_is_asked(settings: Settings) -> bool:
     """Does llm.url, or one of llm.fallbacks, lead to the embedded responder?"""
-    local = {settings.responder.host, "localhost", "127.0.0.1"}
-    urls = [urlsplit(endpoint.url) for endpoint in settings.llm.endpoints]
-    port = settings.responder.port
-    return any(url.hostname in local and (url.port or 80) == port for url in urls)
+    return _is_asked(settings, settings.responder.host, settings.responder.port)
 
 
-def port_is_free(host: str, port: int) -> None:
-    """Raise when something else listens where the responder would."""
+def llama_is_asked(settings: Settings) -> bool:
+    """Does one of them lead to the llama-server of this fleet?"""
+    return _is_asked(settings, settings.llama.host, settings.llama.port)
+
+
+def _is_asked(settings: Settings, host: str, port: int) -> bool:
+    return any(leads_to(endpoint.url, host, port) for endpoint in settings.llm.endpoints)
+
+
+def leads_to(address: str, host: str, port: int) -> bool:
+    """Is it that port of this box?"""
+    url = urlsplit(address)
+    return url.hostname in {host, "localhost", "127.0.0.1"} and (url.port or 80) == port
+
+
+def port_is_free(
+    host: str, port: int, who: str = "the embedded responder", section: str = "responder"
+) -> None:
+    """Raise when something else listens where `who`, set up in `section`, would."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -87,8 +107,8 @@ def port_is_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise FleetError(
-                f"the embedded responder can't listen on {host}:{port}: {error.strerror}"
-                f"{_holder(port)}; stop that, change responder.port and llm.url in "
+                f"{who} can't listen on {host}:{port}: {error.strerror}"
+                f"{_holder(port)}; stop that, change {section}.port and llm.url in "
                 "config/fleet.toml, or set LLM_URL to your own server"
             ) from None
 

@@ -21,6 +21,7 @@ from bus.settings import Settings, home, load
 from ops import fleet_checks
 from ops.doors import Doors
 from ops.fleet_status import Row, rows, settings_of_next_start, shell_differs, state_of
+from ops.preflight_commands import budget_line
 from ops.supervisor import Process, Supervisor, end, leftovers
 from schemas import AskHealth, CancelCall, Health, Refused
 
@@ -96,13 +97,15 @@ def status(as_json: Json = False) -> None:
     """What every process is doing, and where a restart is needed. Exit 1 when one is not ready."""
     supervisor = Supervisor(home())
     supervisor.require()
-    found = rows(settings_of_next_start(supervisor), supervisor)
+    settings = settings_of_next_start(supervisor)
+    found = rows(settings, supervisor)
     if as_json:
         _print_json(found)
     else:
         console.print(_status_table(found))
         _print_flags(found)
         _print_troubles(found)
+        console.print(budget_line(settings), highlight=False)
         _warn_of_shell(supervisor)
     if not all(row.ready is not False and row.pid for row in found):
         raise typer.Exit(1)

@@ -34,6 +34,12 @@ def header(settings: Settings, where: Endpoints) -> dict[str, Any]:
     return {"settings": made, "unsure": unsure}
 
 
+def release_ms(header: Mapping[str, Any]) -> float:
+    """What a CANCEL round of the recording may take; 0 when its header does not say."""
+    value = header.get("settings", {}).get("cancel", {}).get("release_ms", 0)
+    return value if isinstance(value, int | float) else 0
+
+
 def overlaid(settings: Settings, flags: Mapping[str, Flag]) -> tuple[Tables, list[str]]:
     """`settings` with what `flags` of turn_manager say instead."""
     made, unsure = tables(settings), []

@@ -18,7 +18,7 @@ from bus.endpoints import Endpoints
 from bus.errors import BargeinError
 from bus.recording import Record, Recorder, read
 from bus.wiretap import Heard
-from ops import report, timeline, wav
+from ops import in_force, report, timeline, wav
 from ops.cues import Cue, Watch
 from ops.line import FRAME_MS, CallRefused, Line, Rates
 from schemas import CallClosed, Event, TurnEnded
@@ -45,13 +45,14 @@ class Clip:
 
 @dataclass
 class Placed:
-    """A finished call: its folder and what became of it."""
+    """A finished call: its folder and what became of it. `budget_ms`: a CANCEL's; 0: unknown."""
 
     call: str
     folder: Path
     seconds: float
     spoken_at_s: list[float] = field(default_factory=list)
     timed_out: bool = False
+    budget_ms: float = 0
 
 
 class Caller:
@@ -200,7 +201,8 @@ async def _attempt(
         await loop.run_in_executor(None, recorder.stop)
     _keep(folder, line, who)
     seconds = line.sent / line.rates.caller
-    return Placed(line.call, folder, seconds, who.spoken_at_s, who.timed_out)
+    budget_ms = in_force.release_ms(plan.header or {})
+    return Placed(line.call, folder, seconds, who.spoken_at_s, who.timed_out, budget_ms)
 
 
 async def _settled() -> None:

@@ -150,13 +150,13 @@ def plain(text: str) -> str:
     return f" {words} " if words else " "
 
 
-def print_tables(console: Console, records: Sequence[Record]) -> None:
-    """Who said what, how long the agent took, what each CANCEL stopped."""
+def print_tables(console: Console, records: Sequence[Record], budget_ms: float = 0) -> None:
+    """Who said what, how long the agent took, what each CANCEL stopped; it may take `budget_ms`."""
     turns, cancels = turn_table(records), cancel_table(records)
     console.print(_words(turns))
     console.print(_delays(turns))
     for _, round_ in groupby(cancels, key=lambda row: (row.turn, row.reason)):
-        console.print(_cancels(list(round_)))
+        console.print(_cancels(list(round_), budget_ms))
     console.print(f"stale frames after a fence: {stale_frames(records)}")
 
 
@@ -192,7 +192,7 @@ def _delays(rows: Sequence[TurnRow]) -> Table:
     return table
 
 
-def _cancels(rows: Sequence[CancelRow]) -> Table:
+def _cancels(rows: Sequence[CancelRow], budget_ms: float) -> Table:
     """One round: who fenced and released when, and what that stopped."""
     first = rows[0]
     fenced = (
@@ -200,6 +200,7 @@ def _cancels(rows: Sequence[CancelRow]) -> Table:
         if first.all_fenced_ms is None
         else f"all fenced {first.all_fenced_ms:.1f} ms"
     )
+    fenced += f", budget {budget_ms:.0f} ms" if budget_ms else ""
     table = _table(
         f"CANCEL of {f'turn {first.turn}' if first.turn else 'a draft'} ({first.reason}): {fenced}",
         ("actor", "verdict"),

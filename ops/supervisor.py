@@ -25,7 +25,9 @@ STOP_TIMEOUT_S = 15.0
 SOCKET_PATH_MAX = 107 - len(".4194304")
 """supervisord binds a temporary name first: the path, a dot and its pid (up to 7 digits)."""
 
-OUR_MODULES = frozenset({"actors", "bus.broker", "ops.run_responder", "ops.warden"})
+OUR_MODULES = frozenset(
+    {"actors", "bus.broker", "ops.run_llama", "ops.run_responder", "ops.warden"}
+)
 NOT_RUNNING, BAD_NAME = 70, 10
 
 

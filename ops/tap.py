@@ -207,7 +207,8 @@ def listen(
 class Lines:
     """For people: words on a terminal, the rates of sound in place at its foot."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, budget_ms: float = 0) -> None:
+        self._budget_ms = budget_ms
         self._console = console
         self._foot = Live(console=console, auto_refresh=False, transient=True)
         self._began_ns = 0
@@ -235,7 +236,7 @@ class Lines:
         self._began_ns = self._began_ns or record.at_ns
         self._print(line(record, self._began_ns))
         if isinstance(record.event, TurnCancelled):
-            self._console.print(round_table(record.event))
+            self._console.print(round_table(record.event, self._budget_ms))
 
     def wrong(self, record: Record, why: str) -> None:
         told = malformed(record, why)

@@ -204,9 +204,10 @@ def malformed(record: Record, why: str) -> dict[str, Any]:
     }
 
 
-def round_table(event: TurnCancelled) -> Table:
-    """Who fenced and released when, and what that stopped."""
-    table = Table(title=f"CANCEL<{event.turn}> ({event.reason}): {_fenced(event)}")
+def round_table(event: TurnCancelled, budget_ms: float = 0) -> Table:
+    """Who fenced and released when, and what that stopped; it may take `budget_ms`, 0: not known."""
+    of = f", budget {budget_ms:.0f} ms" if budget_ms else ""
+    table = Table(title=f"CANCEL<{event.turn}> ({event.reason}): {_fenced(event)}{of}")
     for heading in ("actor", "verdict", "fenced ms", "released ms", "what stopped"):
         table.add_column(heading, justify="right" if heading.endswith(" ms") else "left")
     for row in event.rows:

@@ -107,7 +107,8 @@ def tap(
     began = time.monotonic()
     rate_s = RATE_S if console.is_terminal else RATE_IN_A_FILE_S
     try:
-        with JsonLines() if jsonl else Lines(console) as screen, until_interrupted():
+        shown = JsonLines() if jsonl else Lines(console, settings.cancel.release_ms)
+        with shown as screen, until_interrupted():
             mine = Tap(choice, screen)
             listen(mine, zmq.Context.instance(), Endpoints(settings.run_dir), for_s, count, rate_s)
         screen.remark(mine.summary(time.monotonic() - began))

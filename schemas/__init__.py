@@ -51,6 +51,7 @@ from schemas.reply import (
     AgentPcm,
     Ducked,
     GoOn,
+    HangUpAsked,
     Held,
     Interject,
     LlmFinished,
@@ -65,6 +66,10 @@ from schemas.reply import (
     Sentence,
     Speech,
     SpokenWords,
+    ToolCall,
+    ToolEnded,
+    ToolStarted,
+    TransferAsked,
 )
 from schemas.roll import RollCall
 from schemas.speech import (
@@ -135,6 +140,7 @@ __all__ = [
     "Final",
     "Flag",
     "GoOn",
+    "HangUpAsked",
     "Health",
     "Heartbeat",
     "Held",
@@ -186,7 +192,11 @@ __all__ = [
     "Stopped",
     "SttDegraded",
     "SttRecovered",
+    "ToolCall",
+    "ToolEnded",
+    "ToolStarted",
     "Transcribed",
+    "TransferAsked",
     "TripBreaker",
     "TurnCancelled",
     "TurnEnded",

@@ -6,15 +6,28 @@ from typing import Literal
 
 import msgspec
 
-from schemas.event import Audio, Count, Event, Position, Rate
+from schemas.event import Audio, Count, Event, Position, Rate, Report
 from schemas.transcript import Word
 
 
-class Message(msgspec.Struct, frozen=True):
-    """One entry of the conversation, as /v1/chat/completions has it."""
+class ToolCall(msgspec.Struct, frozen=True):
+    """The model wants a tool used; `arguments` is the JSON text it wrote."""
 
-    role: Literal["system", "user", "assistant"]
+    id: str
+    name: str
+    arguments: str = "{}"
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One entry of the conversation, as /v1/chat/completions has it.
+
+    `calls`: the tools this message asks for. `answers`: of a tool's result, the id of its call.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    answers: str = ""
 
 
 class Respond(Event, frozen=True, tag="turn.respond"):
@@ -95,6 +108,39 @@ class LlmFinished(Event, frozen=True, tag="llm.finished"):
     sentences: int
     tokens: int
     error: str = ""
+
+
+class ToolStarted(Event, frozen=True, tag="llm.tool_started"):
+    """llm is about to use a tool; it does so only if this has left, that is before any CANCEL."""
+
+    id: str
+    name: str
+    arguments: str = "{}"
+
+
+class ToolEnded(Report, frozen=True, tag="llm.tool_ended"):
+    """A tool that was begun has ended, `took_ms` later: what the model is shown of it.
+
+    `interrupted`: its turn was cancelled meanwhile; it may have had its effect or not.
+    """
+
+    id: str
+    name: str
+    outcome: Literal["done", "failed", "interrupted"]
+    result: str = ""
+    took_ms: float = 0.0
+
+
+class HangUpAsked(Event, frozen=True, tag="llm.hang_up"):
+    """The model wants the call ended once the turn has been spoken; turn_manager does it."""
+
+    reason: str = ""
+
+
+class TransferAsked(Event, frozen=True, tag="llm.transfer"):
+    """The model wants the caller put through to `to`; for whoever holds the line."""
+
+    to: str
 
 
 class SpokenWords(Event, frozen=True, tag="tts.words"):

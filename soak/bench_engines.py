@@ -15,6 +15,7 @@ import numpy as np
 
 from engines.protocols import Chunk, Hypothesis, Spoken
 from engines.stt_null import NullEngine, NullSession
+from schemas import Message
 
 RATE = 16_000
 WORD = 3200
@@ -44,7 +45,12 @@ class CleanChat:
     async def close(self) -> None:
         """There is nothing to give back."""
 
-    async def stream(self, messages: Sequence[tuple[str, str]]) -> AsyncGenerator[str, None]:
+    def forget(self, call: str) -> None:
+        """Nothing is remembered."""
+
+    async def stream(
+        self, messages: Sequence[Message], call: str = ""
+    ) -> AsyncGenerator[str, None]:
         """Sentences, word by word."""
         for index in range(self.sentences):
             for token in sentence(index).split(" "):
@@ -58,10 +64,12 @@ class CleanChat:
 class SlowToClose(CleanChat):
     """Needs 300 ms to end, as a client that says goodbye to its server."""
 
-    async def stream(self, messages: Sequence[tuple[str, str]]) -> AsyncGenerator[str, None]:
+    async def stream(
+        self, messages: Sequence[Message], call: str = ""
+    ) -> AsyncGenerator[str, None]:
         """The same sentences."""
         try:
-            async for token in super().stream(messages):
+            async for token in super().stream(messages, call):
                 yield token
         finally:
             await asyncio.sleep(CLEAN_UP_S)

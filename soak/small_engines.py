@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from engines.energy import level_dbfs
 from engines.protocols import Chunk, Spoken
+from schemas import Message
 
 WINDOW_BYTES = 1024
 """32 ms at 16 kHz."""
@@ -44,9 +45,14 @@ class Parrot:
     async def close(self) -> None:
         """There is nothing to give back."""
 
-    async def stream(self, messages: Sequence[tuple[str, str]]) -> AsyncGenerator[str, None]:
+    def forget(self, call: str) -> None:
+        """Nothing is remembered."""
+
+    async def stream(
+        self, messages: Sequence[Message], call: str = ""
+    ) -> AsyncGenerator[str, None]:
         """What was said last."""
-        for word in messages[-1][1].split() if messages else ():
+        for word in messages[-1].content.split() if messages else ():
             await asyncio.sleep(0)
             yield f"{word} "
 

@@ -29,6 +29,7 @@ from schemas import (
     RoundRow,
     SpeechMark,
     Stamp,
+    ToolCall,
     Word,
 )
 
@@ -38,7 +39,7 @@ README = (ROOT / "README.md").read_text()
 FLEET_TOML = (ROOT / "config" / "fleet.toml").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 STRUCTS: tuple[type[msgspec.Struct], ...] = (
-    *(Stamp, Word, Message, Part, RoundRow),
+    *(Stamp, Word, Message, ToolCall, Part, RoundRow),
     *(SpeechMark, Kept, CircuitState),
 )
 COMMON = {Event: {"call", "turn"}, Audio: {"first", "rate", "pcm"}}

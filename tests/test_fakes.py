@@ -8,6 +8,7 @@ import pytest
 
 from engines.llm_openai import ChatSettings, OpenAiChat
 from engines.protocols import EngineError
+from schemas import Message
 from tests.fakes.openai_sse import Act, ChatServer, Closes, Garbage, Resets, Says, Stalls, Status
 
 
@@ -15,8 +16,8 @@ async def asked(client: OpenAiChat) -> tuple[str, str]:
     """The text that came, and the error that ended it."""
     came = []
     try:
-        async for text in client.stream([("user", "hello")]):
-            came.append(text)
+        async for text in client.stream([Message("user", "hello")]):
+            came.append(str(text))
     except EngineError as error:
         return "".join(came), str(error)
     return "".join(came), ""

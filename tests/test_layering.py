@@ -40,6 +40,8 @@ PURE = {
     "ops/wedge.py",
     "ops/cues.py",
     "engines/narration.py",
+    "engines/context.py",
+    "engines/llama_slots.py",
     *(f"engines/echo_{name}.py" for name in ("delay", "expected", "kalman", "reference")),
 }
 """Rules: no socket, no event loop, no thread, no clock of their own."""

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from actors.breaker import BreakerActor
 from actors.llm import CUT_OFF, Excuses, LlmActor
 from bus.clock import ReplayClock
+from bus.runtime import Runtime
 from engines.protocols import EngineError
 from schemas import (
     BreakerChanged,
@@ -22,6 +23,7 @@ from schemas import (
     Message,
     Respond,
     Sentence,
+    ToolCall,
 )
 from tests.rig import door_is_free, rig, until
 
@@ -30,15 +32,19 @@ QUICK = Excuses("Let me try again.", "Sorry.", after_ms=0)
 HEARS: tuple[type[Event], ...] = (Sentence, LlmStarted, LlmFinished, EngineFailed, EngineWorked)
 
 
+Delta = str | ToolCall | Exception | None
+
+
 class Script:
     """A chat that says what it was given, word by word; None: it waits there to be cancelled."""
 
-    def __init__(self, *deltas: str | Exception | None, refusals: int = 0) -> None:
+    def __init__(self, *deltas: Delta, refusals: int = 0) -> None:
         self._deltas, self._refusals = deltas, refusals
+        self.forgotten: list[str] = []
         self.asked: list[list[tuple[str, str]]] = []
         self.closed = asyncio.Event()
 
-    def say(self, *deltas: str) -> None:
+    def say(self, *deltas: Delta) -> None:
         """From now on."""
         self._deltas = deltas
 
@@ -49,8 +55,13 @@ class Script:
 
     async def close(self) -> None: ...
 
-    async def stream(self, messages: Sequence[tuple[str, str]]) -> AsyncGenerator[str, None]:
-        self.asked.append(list(messages))
+    def forget(self, call: str) -> None:
+        self.forgotten.append(call)
+
+    async def stream(
+        self, messages: Sequence[Message], call: str = ""
+    ) -> AsyncGenerator[str | ToolCall, None]:
+        self.asked.append([(message.role, message.content) for message in messages])
         try:
             for delta in self._deltas:
                 if delta is None:
@@ -253,6 +264,17 @@ async def test_a_model_that_loads_for_long_is_waited_for() -> None:
     chat = Script("One.", refusals=2)
     async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat)) as runtime:
         assert runtime.desk.ready
+
+
+async def test_while_it_waits_its_health_says_for_what() -> None:
+    chat = Script("One.", refusals=10**9)
+    async with asyncio.timeout(5), rig(*HEARS) as agent:
+        runtime = Runtime(LlmActor(chat), agent.context, agent.where)
+        starting = asyncio.create_task(runtime.__aenter__())
+        await until(lambda: "the model is loading; wait" in runtime.desk.detail)
+        assert not runtime.desk.ready
+        starting.cancel()
+        await asyncio.wait({starting})
 
 
 async def test_a_notice_between_marks_is_flagged_and_the_marks_are_not_spoken() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -19,12 +19,11 @@ from engines.llm_openai import ChatSettings, OpenAiChat, SseDecoder
 from engines.protocols import EngineError
 from engines.responder.server import Pace, Stats, application, serving
 from schemas import EngineFailed, LlmFinished, Message, Respond, Sentence
+from tests.fakes.chat import Script, Write, frame, head, says, scripted
 from tests.rig import rig
 
 KEY = "sk-very-secret"
-HELLO = [("user", "hello")]
-Write = Callable[[bytes], Awaitable[None]]
-Script = Callable[[str, dict[str, Any], Write], Awaitable[None]]
+HELLO = [Message("user", "hello")]
 
 
 @asynccontextmanager
@@ -36,67 +35,12 @@ async def chat(url: str, **settings: Any) -> AsyncGenerator[OpenAiChat, None]:
         await client.close()
 
 
-@asynccontextmanager
-async def scripted(script: Script) -> AsyncGenerator[str, None]:
-    """A small HTTP server: `script` gets path, JSON and a way to write; then it hangs up."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async def write(data: bytes) -> None:
-            writer.write(data)
-            await writer.drain()
-
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            length = [
-                line.split(":")[1]
-                for line in head.lower().split("\r\n")
-                if "content-length" in line
-            ]
-            body = await reader.readexactly(int(length[0])) if length else b"{}"
-            await script(head.split()[1], json.loads(body), write)
-        finally:
-            writer.close()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(serve(reader, writer))
-        tasks.add(task)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
-
-
-def head(status: int, kind: str = "text/event-stream", more: str = "") -> bytes:
-    return (
-        f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{more}Connection: close\r\n\r\n".encode()
-    )
-
-
-def frame(text: str, finish: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish}
-    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
-
-
-def says(*data: bytes) -> Script:
-    async def script(path: str, body: dict[str, Any], write: Write) -> None:
-        for each in data:
-            await write(each)
-
-    return script
-
-
 async def taken(client: OpenAiChat) -> tuple[list[str], str]:
     """What came, and the line of the EngineError that ended it ("" when none)."""
     came: list[str] = []
     try:
         async for text in client.stream(HELLO):
+            assert isinstance(text, str)
             came.append(text)
     except EngineError as error:
         return came, str(error)
@@ -120,7 +64,7 @@ async def test_streams_an_answer() -> None:
     stats = Stats()
     async with responding(stats) as client:
         await client.load()
-        pieces = [text async for text in client.stream([("user", "seven plus five")])]
+        pieces = [text async for text in client.stream([Message("user", "seven plus five")])]
     assert pieces == ["Seven", " plus", " five", " is", " twelve."]
     assert (stats.completed, stats.cancelled) == (1, 0)
 
@@ -131,10 +75,10 @@ async def test_closing_disconnects() -> None:
         serving(application(Pace(0.001, 0), stats)) as url,
         chat(url, between_tokens_s=60) as client,
     ):
-        async with aclosing(client.stream([("user", "tell me a story")])) as stream:
+        async with aclosing(client.stream([Message("user", "tell me a story")])) as stream:
             assert await anext(stream) == "Here"
             assert stats.active == 1
-        async with aclosing(client.stream([("user", "tell me a story")])) as stream:
+        async with aclosing(client.stream([Message("user", "tell me a story")])) as stream:
             task = asyncio.ensure_future(anext(stream))
             await task
             waiting = asyncio.ensure_future(anext(stream))
@@ -225,11 +169,14 @@ async def test_a_field_refused_is_left_out_from_then_on() -> None:
     asked: list[dict[str, Any]] = []
 
     async def strict(path: str, body: dict[str, Any], write: Write) -> None:
+        if path == "/props":
+            return await write(head(404))
         asked.append(body)
         if "return_progress" in body:
             await write(head(400, "application/json") + b'{"error":"unknown return_progress"}')
         else:
             await write(head(200) + frame("fine", "stop"))
+        return None
 
     async with scripted(strict) as url, chat(url) as client:
         assert await taken(client) == (["fine"], "")
