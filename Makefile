@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints/core.txt
 ENGINE_PIP = $(@D)/bin/python -m pip --disable-pip-version-check install -q -c constraints/$(notdir $(@D)).txt
 
-.PHONY: help venv demo test bench lint clean engine-chatterbox test-engines
+.PHONY: help venv demo test bench lint clean engine-chatterbox engine-nemo test-engines
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 14
@@ -41,8 +41,19 @@ engine-chatterbox: .engines/chatterbox/installed  ## the voice Chatterbox, in an
 	@$(ENGINE_PIP) --no-build-isolation -e . pytest pytest-asyncio pytest-timeout
 	@touch $@
 
-test-engines: engine-chatterbox  ## the large engines, each in its environment
+engine-nemo: .engines/nemo/installed  ## recognisers of NeMo, in an environment of their own
+
+.engines/nemo/installed: pyproject.toml constraints/nemo.txt
+	@echo "installing NeMo into .engines/nemo (a few minutes, 2 GB)…"
+	@$(PYTHON) -m venv .engines/nemo
+	@$(ENGINE_PIP) torch 'setuptools<81' wheel
+	@$(ENGINE_PIP) 'nemo_toolkit[asr]'
+	@$(ENGINE_PIP) --no-build-isolation -e . pytest pytest-asyncio pytest-timeout
+	@touch $@
+
+test-engines: engine-chatterbox engine-nemo  ## the large engines, each in its environment
 	@.engines/chatterbox/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_chatterbox.py
+	@.engines/nemo/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_nemo.py
 
 bench: venv      ## speed as ratios: JSON and a table
 	@$(BIN)/bargein bench
