@@ -147,8 +147,9 @@ def talkative(model: Any) -> None:
         joint = model.joint
         hidden = torch.relu(joint.enc(heard.transpose(1, 2)))[0]
         last = joint.joint_net[-1]
+        last.weight.div_((hidden @ last.weight.T).std(0)[:, None])
         logits = hidden @ last.weight.T
-        last.bias.copy_(-logits.mean(0))  # none of them is always the likeliest
+        last.bias.copy_(-logits.mean(0))  # each token is the likeliest now and then
         logits = logits + last.bias
         best = logits[:, :-1].max(1).values - logits[:, -1]
         last.bias[-1] += best.quantile(0.6)
