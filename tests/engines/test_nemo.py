@@ -205,7 +205,7 @@ async def test_settled_words_become_the_final_or_are_opened_again(
         session.begin(1, 160)
         session.feed(pcm[:half])
         session.settle()
-        async with aclosing(session.results()) as results:  # type: ignore[type-var] # generators all
+        async with aclosing(session.results()) as results:
             assert (await anext(guess async for guess in results if guess.settled)).text == begun
             session.resume()
             session.feed(pcm[half:])
@@ -304,7 +304,7 @@ async def test_a_step_that_fails_ends_its_calls_and_no_other(
     async with loaded(NemoEngine(live)) as engine, call(engine) as session, call(engine) as other:
         hook = engine._model._model.encoder.layers[0].register_forward_pre_hook(_fail)
         utter(session, 1, 0, sounds[1])
-        with pytest.raises(EngineError, match="NeMo failed: device gone$"):
+        with pytest.raises(EngineError, match=r"NeMo failed: device gone$"):
             await finals(session, 1)
         assert session.dead == "NeMo failed: device gone"
         hook.remove()
