@@ -28,7 +28,7 @@ demo: venv       ## a real call, talked over, on embedded engines
 	@$(BIN)/bargein demo
 
 test: venv       ## the default suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 engine-chatterbox: .engines/chatterbox/installed  ## the voice Chatterbox, in an environment of its own
 

@@ -119,7 +119,8 @@ def _is_ready(where: Endpoints, name: str) -> bool:
 
 def started(name: str, settings: Settings) -> None:
     """Remember that this fleet has had this actor ready once."""
-    _mark(name, settings).write_text(_fleet())
+    with contextlib.suppress(OSError):  # a full disk: then it waits for others once more
+        _mark(name, settings).write_text(_fleet())
 
 
 def _mark(name: str, settings: Settings) -> Path:

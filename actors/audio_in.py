@@ -73,6 +73,10 @@ class To16k:
         """How much is missing before sample `first`."""
         return max(0, first - self.next_in) / self.rate
 
+    def hole(self, first: int) -> int:
+        """The same in samples at 16 kHz."""
+        return max(0, first - self.next_in) * RATE // self.rate
+
     def push(self, first: int, pcm: bytes) -> tuple[int, bytes]:
         """The number of the first sample that comes out, and the samples.
 
@@ -142,9 +146,14 @@ class AudioInActor:
             lull_ms=settings.lull_ms,
             rise_db=settings.rise_db,
             trial_ms=settings.trial_ms,
+            above_db=settings.above_db,
+            murmur_ms=settings.murmur_ms,
+            murmur_db=settings.murmur_db,
+            murmur_probability=settings.murmur_probability,
         )
         self._ears: dict[tuple[str, int], Ear] = {}
         self._heard: dict[str, int] = {}
+        self._loaded = asyncio.Event()
 
     def attach(self, runtime: Runtime) -> None:
         """The journal tells of its disk by itself."""
@@ -153,6 +162,7 @@ class AudioInActor:
     async def load(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self._vad.load)
         await self._journal.load()
+        self._loaded.set()
 
     async def close(self) -> None:
         self._ears.clear()
@@ -163,7 +173,8 @@ class AudioInActor:
         return self._journal.figures
 
     async def answer(self, request: Event) -> Event:
-        """Replays, and what the journal holds."""
+        """Replays, and what the journal holds; who asks while it is still being read waits for that."""
+        await self._loaded.wait()
         if (answer := self._journal.answer(request)) is not None:
             return answer
         return Refused(why=f"audio_in does not answer {type(request).__name__}", status=404)
@@ -192,8 +203,9 @@ class AudioInActor:
         if verdict == "ask":
             emit(LineResend(call=event.call, channel=event.channel, first=ear.intake.expected))
         if verdict == "take" and self._is_credible(ear, event):
+            missing = ear.resampler.hole(event.first)
             first, pcm = ear.resampler.push(event.first, event.pcm)
-            await self._go_on(ear, event, first, pcm, emit)
+            await self._go_on(ear, event, first, pcm, missing, emit)
 
     def _is_credible(self, ear: Ear, event: LinePcm) -> bool:
         """A line that was silent so long is lost, and its call about to be closed, unless it was asked.
@@ -208,13 +220,24 @@ class AudioInActor:
             ear.intake.expected = ear.resampler.next_in
         return event.again
 
-    async def _go_on(self, ear: Ear, event: LinePcm, first: int, pcm: bytes, emit: Emit) -> None:
-        """Into the journal, onto the bus, through the detector: in this order."""
+    async def _go_on(
+        self, ear: Ear, event: LinePcm, first: int, pcm: bytes, missing: int, emit: Emit
+    ) -> None:
+        """Into the journal, onto the bus, through the detector: in this order.
+
+        `missing` samples at its beginning are silence that nobody said: the detector alone hears it, and
+        whoever reads the positions sees that they are not there.
+        """
         known = max(0, ear.journal.end - first)
         first, pcm = first + known, pcm[2 * known :]
-        ear.journal.append(first, pcm)
-        for at in range(0, len(pcm), 2 * RATE):
-            some = pcm[at : at + 2 * RATE]
+        sound = pcm
+        if (missing := max(0, missing - known)) > 0:
+            log.error("the line has lost sound", call_id=event.call, first=first, samples=missing)
+            first, sound = first + missing, pcm[2 * missing :]
+        newest = ear.journal.last_mark
+        ear.journal.append(first, sound)
+        for at in range(0, len(sound), 2 * RATE):
+            some = sound[at : at + 2 * RATE]
             emit(
                 CallerPcm(
                     call=event.call,
@@ -222,6 +245,8 @@ class AudioInActor:
                     first=first + at // 2,
                     rate=RATE,
                     pcm=some,
+                    onset=newest.onset if newest else -1,
+                    ended=newest is None or newest.kind == "ended",
                 )
             )
         self._confirm(ear, event, emit)
@@ -242,8 +267,7 @@ class AudioInActor:
         whole = len(ear.pending) // WINDOW_BYTES * WINDOW_BYTES
         sound = bytes(ear.pending[:whole])
         del ear.pending[:whole]
-        voice, push_soon = ear.fundamental.push(sound), getattr(ear.vad, "push_soon", None)
-        probabilities = await push_soon(voice) if push_soon else ear.vad.push(voice)
+        probabilities = await self._judged(ear, event, sound)
         for window in _windows(ear, sound, probabilities):
             if window.end <= ear.told_to:
                 continue
@@ -253,12 +277,22 @@ class AudioInActor:
                     continue  # of the moment: a successor need not know
                 ear.journal.mark(_written(mark, window, ear.journal.end))
 
+    async def _judged(self, ear: Ear, event: LinePcm, sound: bytes) -> list[float]:
+        """The detector's probability for each window; 0 where it failed: positions must not move."""
+        push_soon = getattr(ear.vad, "push_soon", None)
+        try:
+            voice = ear.fundamental.push(sound)
+            return await push_soon(voice) if push_soon else ear.vad.push(voice)
+        except Exception:  # an engine's own bug; told whole
+            log.exception("voice activity detector failed", call_id=event.call)
+            return [0.0] * (len(sound) // WINDOW_BYTES)
+
     async def _ear(self, event: LinePcm, emit: Emit) -> Ear:
         """A new one begins with the call, or where the journal of a predecessor ends."""
         key = (event.call, event.channel)
         if (ear := self._ears.get(key)) is None:
             journal = self._journal.of(*key)
-            begins = line_position(journal.end, event.rate) if journal.end else event.first
+            begins = line_position(journal.end, event.rate) if journal.end else self._first(event)
             resampler = To16k(event.rate, begins)
             ear = self._ears[key] = Ear(
                 Intake(begins),
@@ -272,6 +306,11 @@ class AudioInActor:
             if journal.end:
                 await self._resume(ear, event, emit)
         return ear
+
+    def _first(self, event: LinePcm) -> int:
+        """Sound is numbered from the start of the call: what came before this frame is asked for."""
+        late_ms = event.first * 1000 // event.rate
+        return 0 if late_ms <= self._settings.line_lost_ms else event.first
 
     async def _resume(self, ear: Ear, event: LinePcm, emit: Emit) -> None:
         """Speech that was going on goes on; the detector hears the last seconds once more."""
@@ -338,7 +377,12 @@ def _event(cause: LinePcm, mark: Mark) -> Event:
     onset = mark.onset
     if isinstance(mark, Ended):
         return SpeechEnded(
-            call=call, channel=channel, onset=onset, end=mark.end, voiced=mark.voiced
+            call=call,
+            channel=channel,
+            onset=onset,
+            end=mark.end,
+            voiced=mark.voiced,
+            murmur=mark.murmur,
         )
     probability, level_dbfs = mark.window.probability, mark.window.level_dbfs
     if isinstance(mark, Started):

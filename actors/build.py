@@ -57,7 +57,9 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
         Anyone(),
         endpoint=stt.engine,
         stall_ms=stt.stall_ms,
+        reopen_ms=stt.reopen_ms if stt.turn_bound else 0,
         batch_interval_s=stt.batch_interval_s,
+        batch_wait_s=stt.batch_wait_s,
         allowance=Allowance(stt.batch_budget_s),
     )
     return SttActor(
@@ -65,6 +67,7 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
         stt.preroll_ms,
         stt.max_utterance_s,
         settings.audio_in.lull_ms,
+        settings.stt.second_look_ms,
         kit,
         settings.transcript_dir,
         doors=(context, where),

@@ -90,7 +90,7 @@ class CallerSide:
     def done(self, now_ns: int) -> bool:
         """Quiet for the wait, and the words are there or will not come any more."""
         return (
-            all(u.ended and (u.final is not None or u.given_up(now_ns)) for u in self.live)
+            all(u.ended and (not _awaited(u) or u.given_up(now_ns)) for u in self.live)
             and self._answer_from_ns(now_ns) <= now_ns
         )
 
@@ -136,3 +136,8 @@ class CallerSide:
         limits = [limit for u in live for limit in self._limits(u) if limit is not None]
         by = [u.final_by_ns for u in live if u.ended]
         return [*limits, *by, self._answer_from_ns(now_ns)] if by else limits
+
+
+def _awaited(utterance: Utterance) -> bool:
+    """Whether more is to come: its words, or over the agent whether they were meant."""
+    return utterance.final is None or (utterance.over_agent and utterance.second_due)

@@ -39,6 +39,10 @@ class Feeds(Protocol):
 
     def resume(self) -> None: ...
 
+    def look_again(self) -> bool:
+        """A second look at what was finished last; False: it can't."""
+        ...
+
 
 @dataclass
 class Utterance:
@@ -48,6 +52,8 @@ class Utterance:
     start: int
     end: int | None = None
     more: bool = False
+    second: bool = False
+    """A second look at it was ordered."""
 
 
 class Channel:
@@ -65,6 +71,8 @@ class Channel:
         self.owed: deque[Utterance] = deque()
         self.current: Utterance | None = None
         self.session: Feeds | None = None
+        self.look_at = 0
+        """Utterances of up to so many samples are looked at twice."""
         self._settled_at: int | None = None
         """How much voice there was when the words were settled; None while they are open."""
         self._ring: deque[tuple[int, bytes]] = deque()
@@ -127,14 +135,16 @@ class Channel:
             self.session.settle()
             self._settled_at = voiced
 
-    def ended(self) -> None:
-        """Speech has ended."""
-        if self.current is None:
+    def ended(self, onset: int | None = None) -> None:
+        """Speech has ended; that of `onset`, and no later one, if it is named."""
+        if self.current is None or (onset is not None and onset < self.current.onset):
             return
         self.current.end = self._taken_to = self._fed_to
-        self.current = None
+        utterance, self.current = self.current, None
         if self.session is not None:
             self.session.finish()
+            short = self._taken_to - utterance.start <= self.look_at and not utterance.more
+            utterance.second = short and self.session.look_again()
 
     def _begin(self, onset: int, start: int) -> None:
         self.current = Utterance(onset, start)
@@ -162,6 +172,7 @@ class Channel:
     def go_live(self, session: Feeds, sounds: Sequence[bytes]) -> None:
         """`session` gets what is owed (`sounds`: one for each of `owed`), and from now on all else."""
         for utterance, sound in zip(self.owed, sounds, strict=True):
+            utterance.second = False
             session.begin(utterance.onset, utterance.start)
             session.feed(sound)
             if utterance.end is not None:
@@ -174,9 +185,13 @@ class Channel:
 
     # -- out -------------------------------------------------------------------------------------
 
+    def awaits(self, utterance: int) -> bool:
+        """Whether a final of that utterance is due now: the oldest owed, and its end was told."""
+        return bool(self.owed) and self.owed[0].end is not None and self.owed[0].onset == utterance
+
     def final(self, guess: Hypothesis, stt_session: str, speaker: str) -> list[Segment]:
         """The words of the oldest utterance owed; the quiet before it comes along."""
-        if not self.owed or self.owed[0].end is None:
+        if not self.awaits(guess.utterance):
             return []
         utterance = self.owed.popleft()
         assert utterance.end is not None
@@ -196,7 +211,7 @@ class Channel:
             utterance = self.owed.popleft()
             last = not self._complete_before(end)
             mine = [word for word in words if last or word.start < until]
-            words = words[len(mine) :]
+            words = [word for word in words if not (last or word.start < until)]
             segments += self._quiet_to(utterance.start)
             text = " ".join(word.text for word in mine)
             if last and guess is not None and not guess.words and not segments_have_text(segments):

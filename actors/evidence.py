@@ -14,6 +14,8 @@ from typing import Literal
 
 BASE_MS, WORD_MS, MOST_WORDS = 450, 350, 4
 """One backchannel lasts up to 800 ms of voice, two 1150: what lasts longer was misheard."""
+LONGEST_MS = 850
+"""95 of 100 backchannels have less voice (766 of 60 kinds, nine voices)."""
 Verdict = Literal["wait", "hold", "commit", "restore"]
 
 
@@ -40,19 +42,24 @@ ENGLISH = Lexicon(
         "stop, wait, hold on, hang on, excuse me, no no, no wait, enough, cancel, be quiet"
     ),
     turning=_phrases(
-        "no, what, who, why, where, when, how, help, pardon, sorry, listen, next, again, never mind,"
-        "goodbye, good bye, bye, thank you, thanks, quiet, repeat, skip, louder, slower, can you, tell me"
+        "no, what, who, why, where, when, how, whats, whos, wheres, hows, help, pardon, sorry, "
+        "listen, next, again, never mind, goodbye, good bye, bye, thank you, thanks, quiet, "
+        "repeat, skip, louder, slower, can you, tell me"
     ),
     backchannels=_phrases(
-        "mm, hm, mhm, mmhm, hmm, mm hm, uh, huh, uh huh, uhhuh, ah, oh, ooh, aha, um, hum, yeah, yes, yep,"
-        "yup, okay, ok, right, all right, alright, sure, of course, i see, i know, got it, i get it,"
-        "i understand, good, very good, great, fine, nice, cool, wow, really, true, thats true,"
-        "that is true, thats right, that is right, exactly, indeed, absolutely, definitely, perfect,"
-        "wonderful, interesting, fair enough, makes sense, go on, correct, amazing, lovely"
+        "mm, hm, mhm, mmhm, hmm, mm hm, uh, huh, uh huh, uhhuh, ah, oh, ooh, aha, um, hum, yeah, "
+        "yes, yep, yup, okay, ok, right, all right, alright, sure, of course, i see, i know, got "
+        "it, i get it, i understand, good, very good, great, fine, nice, cool, wow, really, true, "
+        "thats true, that is true, thats right, that is right, exactly, indeed, absolutely, "
+        "definitely, perfect, wonderful, interesting, fair enough, makes sense, go on, correct, "
+        "amazing, lovely, whoa, totally, understood, i think so, me too, you bet, ha ha, hah, whew, "
+        "phew, eh, er, erm, ya, yea, yah"
     ),
     hollow=_phrases(
-        "a, an, the, of, to, in, on, at, and, or, but, so, then, it, is, are, was, be, i, you, he, she, we,"
-        "they, me, my, his, her, had, has, have, do, for, that, this, mum, though, well, hello, ha"
+        "a, an, the, of, to, in, on, at, and, or, but, so, then, it, is, are, was, be, i, you, "
+        "he, she, we, they, me, my, his, her, had, has, have, do, for, that, this, mum, though, "
+        "well, hello, ha, im, its, thats, ive, ill, hes, shes, theyre, youre, theres, with, as, "
+        "by, from, if, them, him, us, there, been, our, your, their, am"
     ),
 )
 
@@ -62,12 +69,22 @@ class Limits:
     """How much voice, in ms, it takes; see config/fleet.toml, [turns]."""
 
     hold_ms: float = 200
-    word_ms: float = 400
-    content_ms: float = 650
-    commit_ms: float = 900
+    word_ms: float = 500
+    content_ms: float = 600
+    long_ms: float = 1050
+    commit_ms: float = 1400
     voice_ms: float = 1500
-    verdict_ms: float = 500
+    verdict_ms: float = 700
     soft_db: float = 20
+    list_nats: float = 40
+
+
+@dataclass(frozen=True)
+class Second:
+    """What a second look made of it: its words, and by how many nats it is nearer to a command."""
+
+    words: str = ""
+    command_nats: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +93,8 @@ class Evidence:
 
     `stable`: those told twice, or None: all. `final`: they change no more. `ended_ms`: since its end was
     told; None while it lasts. `agent`: what the agent is saying, which is no interruption when it
-    comes back. `level_db`: against the caller's voice when he last asked something.
+    comes back. `level_db`: against the caller's voice when he last asked something. `second`: what a
+    second look made of it; `awaited`: one is under way.
     """
 
     voiced_ms: float
@@ -86,17 +104,101 @@ class Evidence:
     ended_ms: float | None = None
     agent: str = ""
     level_db: float = 0.0
+    second: Second | None = None
+    awaited: bool = False
 
 
 @dataclass(frozen=True)
 class Heard:
-    """The words of an utterance, weighed; `rest` counts those that are no backchannels."""
+    """The words of an utterance, weighed; `rest` counts those that are no backchannels.
+
+    `content` counts those of them that have a weight of their own; `weighty` are these words.
+    """
 
     words: int = 0
     stop: bool = False
     turning: bool = False
     content: int = 0
     rest: int = 0
+    weighty: frozenset[str] = frozenset()
+
+    @property
+    def mostly_backchannels(self) -> bool:
+        """At least half of the words."""
+        return 0 < self.words >= 2 * self.rest
+
+    @property
+    def meaning(self) -> bool:
+        """A word with a weight of its own."""
+        return self.turning or self.content > 0
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a rule looks at: the evidence, its words, those of the second look (None: none), the limits."""
+
+    e: Evidence
+    heard: Heard
+    again: Heard | None
+    limits: Limits
+
+    @property
+    def over(self) -> bool:
+        return self.e.ended_ms is not None
+
+    @property
+    def late(self) -> bool:
+        """Over, and waited for long enough."""
+        return self.e.ended_ms is not None and self.e.ended_ms >= self.limits.verdict_ms
+
+    @property
+    def lasts(self) -> bool:
+        """So long that a murmur would have been known by now."""
+        return self.e.voiced_ms >= self.limits.commit_ms
+
+    @property
+    def long(self) -> bool:
+        """Over, and more voice than any backchannel takes."""
+        return self.over and self.e.final and self.e.voiced_ms >= self.limits.long_ms
+
+    @property
+    def known(self) -> bool:
+        """Its words are there, and no second look is waited for."""
+        return self.over and self.e.final and (self.late or not self.e.awaited)
+
+    @property
+    def most_words(self) -> int:
+        return max(self.heard.words, self.again.words if self.again else 0)
+
+    @property
+    def agree(self) -> bool:
+        """Both looks found the same word of weight."""
+        return self.again is not None and bool(self.heard.weighty & self.again.weighty)
+
+    @property
+    def wordy(self) -> bool:
+        """Words, if only hollow ones, in both looks, and more voice than most backchannels."""
+        enough = self.e.voiced_ms >= self.limits.content_ms
+        return enough and all(heard.rest > 1 for heard in self.both)
+
+    @property
+    def turns(self) -> bool:
+        """The second look found a word that takes the floor."""
+        return self.again is not None and self.again.turning
+
+    @property
+    def short(self) -> bool:
+        """No longer than backchannels are; or nothing else was found in it."""
+        said = self.again.rest if self.again else self.heard.rest
+        return self.e.voiced_ms < LONGEST_MS or not said
+
+    @property
+    def nats(self) -> float:
+        return self.e.second.command_nats if self.e.second else 0.0
+
+    @property
+    def both(self) -> tuple[Heard, ...]:
+        return (self.heard,) if self.again is None else (self.heard, self.again)
 
 
 @dataclass(frozen=True)
@@ -104,65 +206,105 @@ class Rule:
     """The first that applies decides."""
 
     name: str
-    applies: Callable[[Evidence, Heard, Limits], bool]
+    applies: Callable[[Case], bool]
     verdict: Verdict
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("an explicit stop word", lambda e, h, t: h.stop, "commit"),
+    Rule("an explicit stop word", lambda c: any(heard.stop for heard in c.both), "commit"),
     Rule(
         "somebody far from the telephone, or another conversation",
-        lambda e, h, t: e.level_db < -t.soft_db,
+        lambda c: c.e.level_db < -c.limits.soft_db,
         "restore",
     ),
     Rule(
-        "a word that takes the floor",
-        lambda e, h, t: h.turning and (e.final or e.voiced_ms >= t.word_ms),
-        "commit",
-    ),
-    Rule(
-        "words of content, said at a speed at which one speaks",
-        lambda e, h, t: h.content > 0 and e.voiced_ms >= t.content_ms,
-        "commit",
-    ),
-    Rule(
-        "a long voice with words that are more than backchannels",
-        lambda e, h, t: h.rest > 0 and e.voiced_ms >= t.commit_ms,
+        "a voice that lasts, with words that are more than backchannels",
+        lambda c: (c.lasts or c.long) and c.heard.rest > 0,
         "commit",
     ),
     Rule(
         "a very long voice of which nothing is understood",
-        lambda e, h, t: h.words == 0 and e.voiced_ms >= t.voice_ms,
+        lambda c: c.heard.words == 0 and c.e.voiced_ms >= c.limits.voice_ms,
         "commit",
     ),
     Rule(
-        "more voice than so few backchannels take",
-        lambda e, h, t: h.words > 0 and e.voiced_ms >= BASE_MS + WORD_MS * min(h.words, MOST_WORDS),
+        "too short for words",
+        lambda c: c.over and c.e.voiced_ms < c.limits.hold_ms,
+        "restore",
+    ),
+    Rule(
+        "over: both looks agree on a word of weight, and it was more than most backchannels",
+        lambda c: c.known and c.agree and c.e.voiced_ms >= c.limits.content_ms,
         "commit",
     ),
-    Rule("too short for words", lambda e, h, t: _over(e) and e.voiced_ms < t.hold_ms, "restore"),
-    Rule("over, and its words are known", lambda e, h, t: _over(e) and e.final, "restore"),
     Rule(
-        "over, its words do not come, and it was more than most backchannels",
-        lambda e, h, t: (
-            e.ended_ms is not None
-            and e.ended_ms >= t.verdict_ms
-            and not e.final
-            and e.voiced_ms >= t.content_ms
+        "over: nearer to a command than to a backchannel, and no look says backchannel alone",
+        lambda c: (
+            c.known
+            and c.nats >= c.limits.list_nats
+            and (any(heard.meaning for heard in c.both) or c.wordy)
         ),
         "commit",
     ),
     Rule(
-        "over, and its words do not come",
-        lambda e, h, t: e.ended_ms is not None and e.ended_ms >= t.verdict_ms,
+        "over: far nearer to a command, and more voice than most backchannels",
+        lambda c: (
+            c.known and c.nats >= 2 * c.limits.list_nats and c.e.voiced_ms >= c.limits.content_ms
+        ),
+        "commit",
+    ),
+    Rule(
+        "over: mostly backchannels in both looks",
+        lambda c: (
+            c.known
+            and c.again is not None
+            and not c.heard.turning
+            and all(heard.mostly_backchannels for heard in c.both)
+        ),
         "restore",
     ),
-    Rule("more than a click", lambda e, h, t: e.voiced_ms >= t.hold_ms, "hold"),
+    Rule(
+        "over: nearer to a backchannel than to a command",
+        lambda c: c.known and c.nats <= -c.limits.list_nats * (1.5 if c.turns else 1) and c.short,
+        "restore",
+    ),
+    Rule(
+        "more voice than so few backchannels take",
+        lambda c: (
+            (c.lasts or c.known)
+            and c.most_words > 0
+            and c.e.voiced_ms >= BASE_MS + WORD_MS * min(c.most_words, MOST_WORDS)
+        ),
+        "commit",
+    ),
+    Rule(
+        "over: both looks have words of weight",
+        lambda c: (
+            c.known
+            and all(heard.meaning for heard in c.both)
+            and c.e.voiced_ms >= (c.limits.word_ms if c.again else 0)
+            and (c.heard.turning or c.again is not None or c.e.voiced_ms >= c.limits.content_ms)
+        ),
+        "commit",
+    ),
+    Rule(
+        "over: either look has, and it was more than most backchannels",
+        lambda c: (
+            c.known
+            and any(heard.meaning for heard in c.both)
+            and c.e.voiced_ms >= c.limits.content_ms
+        ),
+        "commit",
+    ),
+    Rule("over, and its words are known", lambda c: c.known, "restore"),
+    Rule(
+        "over, its words do not come, and it was more than most backchannels",
+        lambda c: c.late and not c.e.final and c.e.voiced_ms >= c.limits.content_ms,
+        "commit",
+    ),
+    Rule("over, and its words do not come", lambda c: c.late, "restore"),
+    Rule("more than a click", lambda c: c.e.voiced_ms >= c.limits.hold_ms, "hold"),
 )
-
-
-def _over(evidence: Evidence) -> bool:
-    return evidence.ended_ms is not None
 
 
 @dataclass(frozen=True)
@@ -183,7 +325,10 @@ class Judge:
         heard = weigh(words, evidence.agent, self.lexicon)
         if weigh(evidence.words, evidence.agent, self.lexicon).stop:
             heard = replace(heard, stop=True)
-        return next((rule for rule in RULES if rule.applies(evidence, heard, self.limits)), None)
+        second = evidence.second
+        again = None if second is None else weigh(second.words, evidence.agent, self.lexicon)
+        case = Case(evidence, heard, again, self.limits)
+        return next((rule for rule in RULES if rule.applies(case)), None)
 
 
 def weigh(words: str, agent: str = "", lexicon: Lexicon = ENGLISH) -> Heard:
@@ -198,6 +343,7 @@ def weigh(words: str, agent: str = "", lexicon: Lexicon = ENGLISH) -> Heard:
         turning=_holds(rest, lexicon.turning),
         content=sum(word not in lexicon.hollow for word in rest),
         rest=len(rest),
+        weighty=frozenset(rest) - lexicon.hollow,
     )
 
 

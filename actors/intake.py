@@ -8,8 +8,10 @@ from typing import Literal
 RATE = 16_000
 LEAD_MS = 50
 """Sound before the first sample wanted that a fresh resampler needs to be in tune: its filter is 3 ms."""
-ASK_NS = 1_500_000_000
-"""How long the line has to send again what is missing, before silence takes its place."""
+ASK_NS = 250_000_000
+"""How long the line has to send again what is missing, before it is asked once more."""
+ASKS = 6
+"""How often it is asked: a question may be lost as frames are, and so may the answer."""
 MUTE_NS = 100_000_000
 """The same for a line that has not answered before: it may be one that can't."""
 
@@ -22,7 +24,7 @@ class Intake:
     def __init__(self, expected: int) -> None:
         self.expected = expected
         self._deadline_ns: int | None = None
-        self._patience_ns = ASK_NS
+        self._asks, self._left = ASKS, 0
 
     def judge(self, first: int, samples: int, again: bool, at_ns: int) -> Verdict:
         """What to do with samples [first, first + samples). `again`: they were asked for.
@@ -34,13 +36,16 @@ class Intake:
             return "leave"
         if first > self.expected and not again:
             if self._deadline_ns is None:
-                self._deadline_ns = at_ns + self._patience_ns
-                return "ask"
-            if at_ns < self._deadline_ns:
+                self._left = self._asks
+            elif at_ns < self._deadline_ns:
                 return "leave"
-            self._patience_ns = MUTE_NS
+            if self._left:
+                self._left -= 1
+                self._deadline_ns = at_ns + (ASK_NS if self._asks == ASKS else MUTE_NS)
+                return "ask"
+            self._asks = 1
         if again:
-            self._patience_ns = ASK_NS
+            self._asks = ASKS
         self.expected = first + samples
         self._deadline_ns = None
         return "take"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 WINDOW = 512
 """Samples per VAD window at 16 kHz: 32 ms."""
+SILENCE_DBFS = -100.0
 CONTINUED_EVERY = 3
 """Windows between two reports while speech lasts: 96 ms."""
 DENSE_WINDOWS = 8
 """So long, a quarter of a second, each window is reported: the agent's voice is about to be held."""
 FLOOR_UP_DB = 0.15
 """A window louder than the floor lifts it so much: 4.7 dB a second."""
+LEARN = 0.06
+"""Share of a window in the background's level: half a second is remembered."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Thresholds:
     rise_db: float = 12.0
     rise_probability: float = 0.05
     trial_ms: float = 250
+    above_db: float = 6.0
+    murmur_ms: float = 1024
+    murmur_db: float = 9.0
+    murmur_probability: float = 0.9
 
 
 @dataclass(frozen=True)
@@ -66,11 +74,12 @@ class Continued:
 
 @dataclass(frozen=True)
 class Ended:
-    """The last voiced sample came before `end`."""
+    """The last voiced sample came before `end`. `murmur`: it was no voice but a background of voices."""
 
     onset: int
     end: int
     voiced: int
+    murmur: bool = False
 
 
 Mark = Rose | Started | Continued | Ended
@@ -82,6 +91,10 @@ class Segmenter:
     Before that, one window that is loud against the floor tells that something may be beginning: in
     240 clips 35 ms after the first audible sample (median; p90 87), where two windows of the detector
     take 86 (p90 267). What turns out to be no speech within `trial_ms` is the floor from then on.
+
+    One voice has gaps, many at once have none. Where the level of a whole `murmur_ms` stays within
+    `murmur_db` (its tenth and ninetieth percentiles) and the detector is not sure of it, several people
+    talk somewhere: that is the background, and speech must be `above_db` louder.
     """
 
     def __init__(self, thresholds: Thresholds) -> None:
@@ -93,11 +106,16 @@ class Segmenter:
         self._voiced = 0
         self._last_voiced = 0
         self._windows = 0
+        self._background = SILENCE_DBFS
+        self._loudest = SILENCE_DBFS
+        """Of this speech, as far as it is older than `_recent`."""
+        self._recent: deque[Window] = deque(maxlen=max(2, int(thresholds.murmur_ms * 16 / WINDOW)))
 
     def resume(self, onset: int, voiced: int, window_end: int, silent: int) -> None:
         """Go on in the middle of speech, as `Started` or `Continued` left it at `window_end`."""
         self._onset, self._voiced, self._last_voiced = onset, voiced, window_end - silent
         self._windows = self._candidate = 0
+        self._recent.clear()
 
     def push(self, window: Window) -> list[Mark]:
         """Take the next window."""
@@ -122,23 +140,34 @@ class Segmenter:
         return []
 
     def _idle(self, window: Window) -> list[Mark]:
-        loud = window.level_dbfs >= self._t.min_level_dbfs
+        above_db = window.level_dbfs - self._background
+        loud = window.level_dbfs >= self._t.min_level_dbfs and above_db >= self._t.above_db
+        if not loud or window.probability < self._t.release:
+            self._background += LEARN * above_db
         if window.probability < self._t.speech or not loud:
             self._candidate = 0
+            self._recent.clear()
             return []
+        self._recent.append(window)
         self._candidate += WINDOW
         if self._candidate < self._t.onset_ms * 16:
             return []
         self._onset = window.end - self._candidate
         self._voiced, self._last_voiced, self._windows = self._candidate, window.end, 0
         self._candidate = self._trial = 0
+        self._loudest = SILENCE_DBFS
         return [Started(self._onset, window)]
 
     def _speaking(self, window: Window, onset: int) -> list[Mark]:
         self._windows += 1
-        if window.probability >= self._t.release:
+        if len(self._recent) == self._recent.maxlen:
+            self._loudest = max(self._loudest, self._recent[0].level_dbfs)
+        self._recent.append(window)
+        if self._is_voiced(window):
             self._voiced += WINDOW
             self._last_voiced = window.end
+            if self._murmurs():
+                return [self._only_murmur(onset)]
         silent = window.end - self._last_voiced
         if silent >= self._t.hangover_ms * 16:
             self._onset = None
@@ -148,3 +177,30 @@ class Segmenter:
         if self._windows % CONTINUED_EVERY and not lull and not dense:
             return []
         return [Continued(onset, self._voiced, silent, window)]
+
+    def _murmurs(self) -> bool:
+        """Whether no one voice stands out of the last `murmur_ms`."""
+        recent = self._recent
+        if len(recent) < (recent.maxlen or 0):
+            return False
+        levels = sorted(window.level_dbfs for window in recent)
+        tenth = len(levels) // 10
+        if levels[-1 - tenth] - levels[tenth] >= self._t.murmur_db:
+            return False
+        sure = sum(window.probability for window in recent) / len(recent)
+        return sure < self._t.murmur_probability
+
+    def _is_voiced(self, window: Window) -> bool:
+        above_db = window.level_dbfs - self._background
+        return window.probability >= self._t.release and above_db >= self._t.above_db / 2
+
+    def _only_murmur(self, onset: int) -> Ended:
+        """It is the background from now on. What was said before it began has ended with it."""
+        levels = sorted(window.level_dbfs for window in self._recent)
+        murmured = sum(map(self._is_voiced, self._recent)) * WINDOW
+        began = self._recent[0].end - WINDOW
+        self._onset, self._background = None, levels[len(levels) // 2]
+        self._recent.clear()
+        if self._loudest < self._background + self._t.murmur_db:
+            return Ended(onset, onset, 0, murmur=True)
+        return Ended(onset, began, self._voiced - murmured)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+RUNS_FACTOR = 4
+"""So many times longer may one be silent that runs, or would if it were let."""
 LOADING_MS = 10_000
 """A session that has never said anything may still be loading its model."""
 
@@ -33,10 +35,15 @@ class Stall:
         self._worked = samples
         self._waits_since_ns = None if all_done else at_ns
 
-    def hangs(self, at_ns: int) -> bool:
-        """Whether it has been owing something for too long."""
+    def hangs(self, at_ns: int, runs: bool = False) -> bool:
+        """Whether it has been owing something for too long. `runs`: the system says that it is at work.
+
+        A decoder short of CPU is slow, and to put another in its place would make it worse: it gets longer.
+        """
         if self._waits_since_ns is None:
             return False
         loading = self._can_tell and self._worked < 0
         limit_ns = self._loading_ns if loading else self._limit_ns
+        if runs:
+            limit_ns *= RUNS_FACTOR
         return at_ns - self._waits_since_ns >= limit_ns

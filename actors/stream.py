@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from ulid import ULID
 from actors.backoff import ATTEMPTS, backoff_s
 from actors.channel import LONGEST_SILENCE, Channel
 from actors.degraded import Allowance, Chunk, Degraded
-from actors.doors import Grant, Leave, Sounds
+from actors.doors import PIECE, Grant, Leave, Sounds
 from actors.segments import Segment
 from actors.speakers import Speakers
 from actors.stall import Stall
@@ -35,6 +35,8 @@ from schemas import (
     Event,
     Final,
     Partial,
+    Replayed,
+    SecondLook,
     SessionOpened,
     SpeechContinued,
     SpeechEnded,
@@ -47,8 +49,10 @@ from schemas import (
 
 log = structlog.get_logger()
 RATE = 16_000
-REPLAY_TRIES = 8
-"""Seconds, about, that audio_in may be away before sound it alone has is given up."""
+REPLAY_S = 10.0
+"""How long audio_in may be away before sound it alone has is given up."""
+AGAIN_S = 0.1
+"""Until it is asked again, when it has said no."""
 LAST_WORDS_S = 30.0
 LOOK_S = 0.25
 """How long a hang-up waits for words still owed by a live session, before the batch engine gets them."""
@@ -66,10 +70,26 @@ class Kit:
     preroll: int = 6400
     longest: int = 30 * RATE
     lull: int = 1536
+    second_look: int = 2200 * 16
     stall_ms: float = 2500
     batch_interval_s: float = 30.0
+    batch_wait_s: float = 20.0
+    reopen_ms: float = 0
+    """So long after a CANCEL a session bound to the turn is opened anew; 0: none is bound to one."""
     allowance: Allowance = field(default_factory=Allowance)
     thrown: Callable[[], float] = random.random
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """Whatever an engine raises, it has failed: an OSError or a bug of its own costs no sample either."""
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:  # anybody's code; told whole in the log
+        log.exception("an engine raised what it should not")
+        raise EngineError(repr(error)) from error
 
 
 class Pinned:
@@ -84,26 +104,38 @@ class Pinned:
         self._now = at_ns
 
     def begin(self, utterance: int, first: int) -> None:
-        self.session.begin(utterance, first)
+        with failing():
+            self.session.begin(utterance, first)
 
     def feed(self, pcm: bytes) -> None:
         """Looked at before a send and after it: a dead session is noticed at once."""
         self._alive()
-        self.session.feed(pcm)
+        with failing():
+            self.session.feed(pcm)
         self._fed += len(pcm) // 2
         self._stall.fed(self._now)
         self._alive()
 
     def finish(self) -> None:
         self._alive()
-        self.session.finish()
+        with failing():
+            self.session.finish()
         self._stall.fed(self._now)
 
     def settle(self) -> None:
-        self.session.settle()
+        with failing():
+            self.session.settle()
 
     def resume(self) -> None:
-        self.session.resume()
+        with failing():
+            self.session.resume()
+
+    def look_again(self) -> bool:
+        if (look := getattr(self.session, "look_again", None)) is None:
+            return False
+        with failing():
+            look()
+        return True
 
     def _alive(self) -> None:
         if dead := getattr(self.session, "dead", ""):
@@ -122,7 +154,9 @@ class Pinned:
             self._stall.worked(
                 heard, heard is not None and heard >= self._fed and nothing_owed, at_ns
             )
-        if self._stall.hangs(at_ns):
+        if self._stall.hangs(at_ns) and self._stall.hangs(
+            at_ns, getattr(self.session, "runs", False)
+        ):
             raise EngineError("it hangs: sound goes in and nothing comes out")
 
 
@@ -144,6 +178,7 @@ class Stream:
         self._lock, self._flushing = asyncio.Lock(), asyncio.Lock()
         self._recovering = False
         self._closing = False
+        self._batch_hangs = False
         self._settled = asyncio.Event()
         self._told_to = self.channel.covered_to
         self._last_words: set[asyncio.Task[None]] = set()
@@ -157,13 +192,17 @@ class Stream:
                 self._adopt(await self._open())
             except EngineError as error:
                 self._degrade(str(error))
-            await self._catch_up(None, tries=1)
+            await self._catch_up(None, patience_s=0)
 
     async def transcribe_what_is_left(self) -> None:
         """The call ended while nobody listened: the batch engine gets all of it."""
         self.degraded = Degraded(self.channel.covered_to, self._emit.clock.now())
         self._closing = True
         await self.hang_up()
+
+    def talked_over(self, agent_speaks: bool) -> None:
+        """Whether what is said now is said over the agent: then it matters if a short word was meant."""
+        self.channel.look_at = self.kit.second_look if agent_speaks else 0
 
     async def take(self, event: Event) -> None:
         """A frame or a mark. What is missing before it is fetched first; what is known is left."""
@@ -178,7 +217,7 @@ class Stream:
                 elif isinstance(event, SpeechEnded):
                     if event.end > self.channel.heard_to:
                         await self._catch_up(event.end)
-                    self.channel.ended()
+                    self.channel.ended(event.onset)
                 self._check()
             except EngineError as error:
                 self._degrade(str(error))
@@ -188,7 +227,15 @@ class Stream:
         if frame.first > self.channel.heard_to:
             await self._catch_up(frame.first)
             self._give_up(frame.first)
+        self._follow(frame)
         self._hear(frame.first, frame.pcm)
+
+    def _follow(self, frame: CallerPcm) -> None:
+        """What a frame tells of speech is known, unless an event of the other lane was lost."""
+        if frame.onset >= 0:
+            self._guarded(lambda: self.channel.started(frame.onset))
+            if frame.ended:
+                self._guarded(lambda: self.channel.ended(frame.onset))
 
     def _hear(self, first: int, pcm: bytes) -> None:
         self._guarded(lambda: self.channel.frame(first, pcm))
@@ -207,16 +254,13 @@ class Stream:
     def _owes(self) -> bool:
         return any(utterance.end is not None for utterance in self.channel.owed)
 
-    async def _catch_up(self, to: int | None, tries: int = REPLAY_TRIES) -> None:
+    async def _catch_up(self, to: int | None, patience_s: float = REPLAY_S) -> None:
         """Ask the journal for what comes after the last known sample, up to `to` or to its end."""
         while self.kit.sounds is not None and (to is None or self.channel.heard_to < to):
             try:
-                piece = await self.kit.sounds.piece(self.call, self.number, self.channel.heard_to)
+                piece = await self._piece(self.channel.heard_to, PIECE, patience_s)
             except NoAnswer:
-                tries -= 1
-                if tries <= 0:
-                    return
-                continue
+                return
             if piece is None or not piece.pcm:
                 return
             self._give_up(piece.first)
@@ -229,11 +273,24 @@ class Stream:
             self._hear(at, piece.pcm[2 * (at - piece.first) :])
             await asyncio.sleep(0)
 
+    async def _piece(self, first: int, most: int, patience_s: float = REPLAY_S) -> Replayed | None:
+        """From the journal, whose keeper may be away for a while. Raises NoAnswer."""
+        assert self.kit.sounds is not None
+        clock = self._emit.clock
+        until_ns = clock.now() + int(patience_s * 1e9)
+        while True:
+            try:
+                return await self.kit.sounds.piece(self.call, self.number, first, most)
+            except NoAnswer:
+                if clock.now() >= until_ns:
+                    raise
+            await clock.sleep_until(clock.now() + int(AGAIN_S * 1e9))
+
     def _mark(self, kind: str, onset: int) -> None:
         if kind == "started":
             self._guarded(lambda: self.channel.started(onset))
         elif kind == "ended":
-            self._guarded(self.channel.ended)
+            self._guarded(lambda: self.channel.ended(onset))
 
     def _give_up(self, first: int) -> None:
         """Samples before `first` are nowhere to be had: silence takes their place, and it is said."""
@@ -255,7 +312,8 @@ class Stream:
     # -- sessions --------------------------------------------------------------------------------
 
     async def _open(self) -> Pinned:
-        session = await self.kit.engine.open()
+        with failing():
+            session = await self.kit.engine.open()
         self.opened += 1
         return Pinned(session, self.kit, self._emit.clock.now())
 
@@ -274,13 +332,38 @@ class Stream:
         )
         self.channel.go_live(pinned, sounds or [b""] * len(self.channel.owed))
 
+    async def renew(self) -> None:
+        """The turn was cancelled and the session went with it: another after the grace.
+
+        What is heard meanwhile is in the account, and goes to the new one.
+        """
+        async with self._lock:
+            if self.pinned is None or self._closing:
+                return
+            self._spawn(self._close(self.pinned))
+            self.pinned = self.channel.session = None
+        clock = self._emit.clock
+        await clock.sleep_until(clock.now() + int(self.kit.reopen_ms * 1e6))
+        async with self._lock:
+            if self.pinned is not None or self.degraded is not None or self._closing:
+                return
+            try:
+                pinned = await self._open()
+                self._adopt(pinned, await self._owed_sounds())
+            except EngineError as error:
+                self._degrade(str(error))
+
+    async def _owed_sounds(self) -> list[bytes]:
+        return [await self._sound(start, end) for start, end in self.channel.owed_ranges()]
+
     async def _report(self, pinned: Pinned) -> None:
         """What a session makes of it, under its own name, until it ends."""
         why = "the recogniser ended its session"
         try:
-            async with aclosing(pinned.session.results()) as results:  # type: ignore[type-var] # generators all
-                async for guess in results:
-                    self._heard(pinned, guess)
+            with failing():
+                async with aclosing(pinned.session.results()) as results:  # type: ignore[type-var] # generators all
+                    async for guess in results:
+                        self._heard(pinned, guess)
         except EngineError as error:
             why = str(error)
         finally:
@@ -298,16 +381,23 @@ class Stream:
         if pinned is not self.pinned:
             self._late(pinned, guess)
             return
+        if guess.second is not None:
+            self._say(_second(self.call, self.number, guess, pinned.id))
+            return
         if not guess.final:
             pinned.told(nothing_owed=False)
             self._say(_partial(self.call, self.number, guess, pinned.id))
             return
+        if not self.channel.awaits(guess.utterance):
+            self._degrade(f"it gave a final nobody had asked for: utterance {guess.utterance}")
+            return
         speaker = self._speakers.name(pinned.id, guess.speaker) or ""
-        more = bool(self.channel.owed) and self.channel.owed[0].more
+        owed = self.channel.owed[0] if self.channel.owed else None
+        more, second = owed is not None and owed.more, owed is not None and owed.second
         segments = self.channel.final(guess, pinned.id, speaker)
         pinned.told(nothing_owed=not self._owes())
         self._write(segments)
-        self._say(_final(self.call, self.number, guess, pinned.id, more))
+        self._say(_final(self.call, self.number, guess, pinned.id, more, second))
         self._emit(EngineWorked(call=self.call, service="stt", endpoint=self.kit.endpoint))
         if not self.channel.owed:
             self._settled.set()
@@ -404,7 +494,8 @@ class Stream:
             raise
         try:
             await self.kit.leave.give_back(grant, "worked")
-            await self._flush()
+            if not self._batch_hangs:  # else the new session gets it all
+                await self._flush()
             async with self._flushing, self._lock:
                 if self._closing:
                     return False
@@ -431,8 +522,8 @@ class Stream:
     async def _hand_over(self, pinned: Pinned) -> None:
         """No event is taken meanwhile: what is owed goes to the new session, then what comes."""
         assert self.degraded is not None
-        sounds = [await self._sound(start, end) for start, end in self.channel.owed_ranges()]
-        was, self.degraded = self.degraded, None
+        sounds = await self._owed_sounds()
+        was, self.degraded, self._batch_hangs = self.degraded, None, False
         try:
             self._adopt(pinned, sounds)
         except EngineError:
@@ -489,8 +580,10 @@ class Stream:
         if not kit.allowance.spend((end - first) / RATE, self._emit.clock.now()):
             log.warning("batch budget used up; the sound is kept", call_id=self.call)
             return None
+        limit_s = kit.batch_wait_s + (end - first) / RATE
         try:
-            guess = await kit.batch.transcribe(await self._sound(first, end), first)
+            sound = await self._sound(first, end)
+            guess = await self._in_time(kit.batch.transcribe(sound, first), limit_s)
         except EngineError as error:
             log.error("batch failed; the chunk stays in front", call_id=self.call, error=str(error))
             self._emit(EngineFailed(call=self.call, service="stt_batch", error=str(error)))
@@ -498,19 +591,39 @@ class Stream:
         self._emit(EngineWorked(call=self.call, service="stt_batch"))
         return guess
 
+    async def _in_time(self, work: Coroutine[Any, Any, Hypothesis], limit_s: float) -> Hypothesis:
+        """A batch engine that hangs has failed: nothing waits for it for ever."""
+        clock = self._emit.clock
+        task = asyncio.get_running_loop().create_task(work)
+        late = False
+
+        def stop() -> None:
+            nonlocal late
+            late = True
+            task.cancel()
+
+        alarm = clock.call_at(clock.now() + int(limit_s * 1e9), stop)
+        try:
+            with failing():
+                return await task
+        except asyncio.CancelledError:
+            if late:
+                self._batch_hangs = True
+                raise EngineError(
+                    f"no words from the batch engine within {limit_s:.0f} s"
+                ) from None
+            raise
+        finally:
+            alarm.cancel()
+
     async def _sound(self, first: int, end: int) -> bytes:
         """Samples [first, end) from the journal; silence for what it does not have."""
-        sound, tries = bytearray(), REPLAY_TRIES
+        sound = bytearray()
         while self.kit.sounds is not None and (at := first + len(sound) // 2) < end:
             try:
-                piece = await self.kit.sounds.piece(
-                    self.call, self.number, at, min(80_000, end - at)
-                )
+                piece = await self._piece(at, min(PIECE, end - at))
             except NoAnswer:
-                tries -= 1
-                if not tries:
-                    raise EngineError("audio_in does not answer: its journal is needed") from None
-                continue
+                raise EngineError("audio_in does not answer: its journal is needed") from None
             if piece is None or not piece.pcm or piece.first >= end:
                 break
             sound += bytes(2 * (piece.first - at)) + piece.pcm
@@ -536,10 +649,12 @@ class Stream:
     async def hang_up(self) -> None:
         """The call is over: the last words, then what the batch engine must still do, then nothing."""
         async with self._lock:
-            await self._catch_up(None, tries=1)
-            self._mark("ended", 0)
+            await self._catch_up(None)
+            self._guarded(self.channel.ended)
             self._settled.clear()
             self._closing = True
+        if self.pinned is None and self.degraded is None:  # in the grace of `renew`
+            self.degraded = Degraded(self.channel.covered_to, self._emit.clock.now())
         if self.pinned is not None and self.channel.owed:
             await self._last_of(self.pinned)
         if self.degraded is not None:
@@ -564,7 +679,7 @@ class Stream:
             self._degrade("no last words in time")
 
     async def _settle(self) -> None:
-        if self.degraded is not None and self.channel.owed:
+        if self.channel.owed:
             log.error("words are still owed; the sound is kept", call_id=self.call)
             return
         self._write(self.channel.quiet(now=True))
@@ -597,7 +712,22 @@ def _partial(call: str, channel: int, guess: Hypothesis, stt_session: str) -> Pa
     )
 
 
-def _final(call: str, channel: int, guess: Hypothesis, stt_session: str, more: bool) -> Final:
+def _second(call: str, channel: int, guess: Hypothesis, stt_session: str) -> SecondLook:
+    return SecondLook(
+        call=call,
+        channel=channel,
+        utterance=guess.utterance,
+        text=guess.text,
+        start=guess.start,
+        end=guess.end,
+        stt_session=stt_session,
+        command_nats=guess.second or 0.0,
+    )
+
+
+def _final(
+    call: str, channel: int, guess: Hypothesis, stt_session: str, more: bool, second: bool
+) -> Final:
     return Final(
         call=call,
         channel=channel,
@@ -608,6 +738,7 @@ def _final(call: str, channel: int, guess: Hypothesis, stt_session: str, more: b
         words=tuple(Word(word.text, word.start, word.end) for word in guess.words),
         stt_session=stt_session,
         more=more,
+        second=second,
     )
 
 

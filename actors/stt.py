@@ -26,14 +26,19 @@ from schemas import (
     CallerPcm,
     CallOpened,
     Event,
+    Kept,
     SpeechContinued,
     SpeechEnded,
     SpeechStarted,
     Stamp,
+    TurnCancelled,
+    TurnEnded,
+    TurnStarted,
 )
 
 log = structlog.get_logger()
 MOST_CHANNELS = 8
+ASK_AGAIN_S = 1.0
 
 
 class SttActor:
@@ -42,7 +47,7 @@ class SttActor:
     name = "stt"
     hears = (
         *(CallerPcm, SpeechStarted, SpeechContinued, SpeechEnded),
-        *(CallOpened, CallClosed, BreakerChanged),
+        *(CallOpened, CallClosed, BreakerChanged, TurnCancelled, TurnStarted, TurnEnded),
     )
 
     def __init__(
@@ -51,17 +56,21 @@ class SttActor:
         preroll_ms: int = 400,
         max_utterance_s: float = 30.0,
         lull_ms: int = 96,
+        second_look_ms: int = 2200,
         kit: Kit | None = None,
         transcripts: Path | None = None,
         doors: tuple[Context, Endpoints] | None = None,
     ) -> None:
         """`lull_ms`: a pause of that length has the words settled, so that the final is there early.
 
+        `second_look_ms`: what is said over the agent and is no longer is looked at twice.
+
         `transcripts`: a folder; None: in memory. `doors`: where audio_in and the breaker are.
         """
         self.kit = kit or Kit(engine, None, None, Anyone())
         self.kit.preroll = preroll_ms * 16
         self.kit.lull = lull_ms * 16
+        self.kit.second_look = second_look_ms * 16
         self.kit.longest = int(max_utterance_s * 16_000)
         self._folder = transcripts
         self._doors = doors
@@ -70,6 +79,7 @@ class SttActor:
         self._leftovers: asyncio.Task[None] | None = None
         self._streams: dict[tuple[str, int], Stream] = {}
         self._transcripts: dict[str, Transcript] = {}
+        self._over: dict[tuple[str, int], int] = {}
 
     def attach(self, runtime: Runtime) -> None:
         """From here on there is somebody to ask with, and as whom."""
@@ -116,8 +126,18 @@ class SttActor:
                 await self._stream(event.call, channel, emit)
         elif isinstance(event, CallClosed):
             await self._hang_up(event.call)
+        elif isinstance(event, TurnCancelled):
+            if self.kit.reopen_ms:
+                for stream in self._of(event.call):
+                    emit.background(stream.renew())
+        elif isinstance(event, TurnStarted | TurnEnded):
+            for stream in self._of(event.call):
+                stream.talked_over(isinstance(event, TurnStarted))
         elif isinstance(event, BreakerChanged) and event.service == "stt":
             self._try_again(event)
+
+    def _of(self, call: str) -> list[Stream]:
+        return [stream for (whose, _), stream in self._streams.items() if whose == call]
 
     async def _stream(self, call: str, channel: int, emit: Emit) -> Stream:
         if (stream := self._streams.get((call, channel))) is None:
@@ -141,14 +161,23 @@ class SttActor:
                 stream.recover()
 
     async def _transcribe_leftovers(self) -> None:
-        """Calls that ended while nobody could transcribe them; see `journal.list`."""
+        """Calls that ended while nobody could transcribe them, as often as a batch is due."""
         assert self.kit.sounds is not None
         assert self._runtime is not None
-        try:
-            kept = await self.kit.sounds.kept()
-        except NoAnswer as error:
-            log.warning("audio_in can't say what is left", why=str(error))
-            return
+        clock = self._runtime.clock
+        while True:
+            wait_s = self.kit.batch_interval_s
+            try:
+                await self._transcribe(await self.kit.sounds.kept())
+            except NoAnswer as error:
+                log.warning("audio_in can't say what is left", why=str(error))
+                wait_s = ASK_AGAIN_S
+            await clock.sleep_until(clock.now() + int(wait_s * 1e9))
+
+    async def _transcribe(self, kept: tuple[Kept, ...]) -> None:
+        """What is left of calls that are over; see `journal.list`."""
+        assert self._runtime is not None
+        self._hear_of_the_end({left.call for left in kept if not left.open})
         going_on = {opened.call for opened in self._runtime.control.calls}
         for left in kept:
             if left.open or left.call in going_on or any(c == left.call for c, _ in self._streams):
@@ -160,6 +189,21 @@ class SttActor:
             stream = Stream(left.call, left.channel, self.kit, self._transcript(left.call), emit)
             await stream.transcribe_what_is_left()
             self._transcripts.pop(left.call, None)
+
+    def _hear_of_the_end(self, closed: set[str]) -> None:
+        """A call that is over for audio_in, now and last time, and silent: the goodbye was lost."""
+        assert self._runtime is not None
+        silent = {
+            key: stream.channel.heard_to
+            for key, stream in self._streams.items()
+            if key[0] in closed
+        }
+        for call in {key[0] for key, heard_to in silent.items() if self._over.get(key) == heard_to}:
+            log.warning("the end of a call was not heard", call_id=call)
+            stamp = Stamp(source=self.name, inc=0, seq=0, at_ns=self._runtime.clock.now())
+            goodbye = CallClosed(call=call, reason="its end was not heard")
+            self._runtime.work(call).push(goodbye, stamp)
+        self._over = silent
 
     async def _hang_up(self, call: str) -> None:
         mine = [key for key in self._streams if key[0] == call]

@@ -47,6 +47,7 @@ from schemas import (
     PlaybackFinished,
     PlaybackStarted,
     Refused,
+    SecondLook,
     Sentence,
     SpeechContinued,
     SpeechEnded,
@@ -87,6 +88,7 @@ class TurnManager:
         SpeechEnded,
         Partial,
         Final,
+        SecondLook,
         Sentence,
         SpokenWords,
         LlmFinished,
@@ -224,10 +226,12 @@ class TurnManager:
                 hold_ms=turns.hold_ms,
                 word_ms=turns.word_ms,
                 content_ms=turns.content_ms,
+                long_ms=turns.long_ms,
                 commit_ms=turns.commit_ms,
-                voice_ms=turns.commit_ms if deaf else turns.voice_ms,
+                voice_ms=turns.long_ms if deaf else turns.voice_ms,
                 verdict_ms=0 if deaf else turns.verdict_ms,
                 soft_db=turns.soft_db,
+                list_nats=turns.list_nats,
             )
         )
 
@@ -386,8 +390,8 @@ class TurnManager:
         return self._published(opened)
 
     def hang_up(self, call: str, reason: str) -> None:
-        """End a call of our own accord."""
-        self._publish_for(call, CallClosed(call=call, reason=reason))
+        """End a call of our own accord; one we know nothing of as well: its notebook may have been lost."""
+        self._published(CallClosed(call=call, reason=reason))
 
     def _publish_for(self, call: str, event: Event) -> Event:
         if call not in self._open:

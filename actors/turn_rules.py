@@ -13,7 +13,7 @@ from actors.agent_side import AgentSide
 from actors.caller_side import CallerSide
 from actors.duplex import Duplex
 from actors.endpointing import EndOfTurn
-from actors.evidence import Evidence, is_backchannel, says_stop
+from actors.evidence import Evidence, Second, is_backchannel, says_stop
 from actors.idle import Idle
 from actors.turn_state import (
     MS,
@@ -42,6 +42,7 @@ from schemas import (
     PlaybackFinished,
     PlaybackStarted,
     Restore,
+    SecondLook,
     Sentence,
     SpeechContinued,
     SpeechEnded,
@@ -77,6 +78,7 @@ class Conversation:
             SpeechEnded: self._on_speech_ended,
             Partial: self._on_partial,
             Final: self._on_final,
+            SecondLook: self._on_second_look,
             Sentence: agent.on_sentence,
             SpokenWords: agent.on_words,
             LlmFinished: agent.on_llm_finished,
@@ -152,7 +154,12 @@ class Conversation:
             self._weigh(utterance)
 
     def _on_speech_ended(self, event: SpeechEnded, at_ns: int) -> None:
-        if utterance := self._caller.ends(event, at_ns):
+        if (utterance := self._caller.ends(event, at_ns)) is None:
+            return
+        if event.murmur:
+            self._restore([utterance])
+            utterance.dismissed = True
+        else:
             self._weigh(utterance)
 
     def _on_partial(self, event: Partial, at_ns: int) -> None:
@@ -165,6 +172,11 @@ class Conversation:
             utterance.take(event)
             self._weigh(utterance)
 
+    def _on_second_look(self, event: SecondLook, at_ns: int) -> None:
+        if utterance := self._caller.utterances.get(event.utterance):
+            utterance.look(event)
+            self._weigh(utterance)
+
     def _weigh(self, utterance: Utterance) -> None:
         """Speech over the agent: was it meant? Committed once, for good; never in a notice."""
         turn = self._agent.turn
@@ -174,6 +186,7 @@ class Conversation:
             return
         verdict = self._duplex.judge(self._evidence(utterance, turn.voice.answer))
         if verdict == "commit":
+            utterance.correct()
             goes_on = self._goes_on(utterance, turn.end)
             self._interrupt(f"barge-in: {utterance.words or 'voice'}", goes_on=goes_on)
         elif verdict == "hold" and not utterance.held and not utterance.restored:
@@ -183,18 +196,21 @@ class Conversation:
             if not utterance.restored:  # once: by now another onset may have ducked the voice again
                 self._out.publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
             utterance.restored = True
-            utterance.dismissed = utterance.final is not None
+            utterance.dismissed = not utterance.undecided
 
     def _evidence(self, utterance: Utterance, agent: str) -> Evidence:
+        second = utterance.second
         ended_ms = (self._out.now_ns - utterance.ended_ns) / MS if utterance.ended else None
         return Evidence(
             utterance.voiced / SAMPLES_PER_MS,
             utterance.words,
             stable=utterance.stable_words,
-            final=utterance.known,
+            final=utterance.final is not None,
             ended_ms=ended_ms,
             agent=agent,
             level_db=self._caller.against_usual_db(utterance),
+            second=None if second is None else Second(second.text, second.command_nats),
+            awaited=utterance.second_due,
         )
 
     def _verdicts_due(self) -> list[int]:
@@ -203,7 +219,7 @@ class Conversation:
         return [
             u.ended_ns + wait_ns
             for u in self._caller.live
-            if u.over_agent and u.ended and not u.restored and u.final is None
+            if u.over_agent and u.ended and not u.restored and u.undecided
         ]
 
     def _goes_on(self, utterance: Utterance, end: int) -> bool:
@@ -222,7 +238,7 @@ class Conversation:
     def _on_time(self, now_ns: int) -> None:
         self._agent.on_time()
         for utterance in self._caller.live:
-            if utterance.ended and not utterance.restored and utterance.final is None:
+            if utterance.ended and not utterance.restored and utterance.undecided:
                 self._weigh(utterance)
         self._free_the_caller(now_ns)
         if not self._caller.live:
@@ -246,7 +262,8 @@ class Conversation:
 
     def _restore(self, utterances: list[Utterance]) -> None:
         """Speech over the agent that no longer counts leaves no lowered voice behind."""
-        if any(u.over_agent and not u.restored for u in utterances):
+        over = any(u.over_agent and not u.restored for u in utterances)
+        if over and self._agent.has_floor:
             self._out.publish(Restore(call=self.call, turn=self.turn, reason="not meant"))
 
     def _said(self) -> str:

@@ -7,8 +7,9 @@ from itertools import takewhile
 from typing import Literal
 
 from actors.endpointing import ByWords, EndOfTurn, Fixed, Waits
+from actors.evidence import is_backchannel
 from actors.heard import Voice
-from schemas import Event, Final, Message, Partial, Respond
+from schemas import Event, Final, Message, Partial, Respond, SecondLook
 
 MS = 1_000_000
 SAMPLES_PER_MS = 16
@@ -194,6 +195,8 @@ class Utterance:
     held: bool = False
     settled_words: bool = False
     stable: str = ""
+    second: SecondLook | None = None
+    second_due: bool = False
     level_dbfs: float = -120.0
     begun_ns: int = 0
     news_ns: int = 0
@@ -227,6 +230,21 @@ class Utterance:
         self.partial = self.stable = ""
         if not event.more:
             self.final = self.settled
+            self.second_due = event.second
+
+    def look(self, event: SecondLook) -> None:
+        """What a second look made of it."""
+        self.second, self.second_due = event, False
+
+    def correct(self) -> None:
+        """It was meant: if the words were none, the second look's take their place."""
+        if self.second is not None and self.final is not None and is_backchannel(self.final):
+            self.final = self.second.text
+
+    @property
+    def undecided(self) -> bool:
+        """Words may still come that show whether it was meant."""
+        return self.final is None or self.second_due
 
     def given_up(self, at_ns: int) -> bool:
         """The final words are too late to be waited for."""

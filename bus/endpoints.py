@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from dataclasses import dataclass
@@ -54,7 +55,9 @@ def claim(where: Endpoints, name: str) -> IO[str] | None:
         raise AddressTaken(
             f"the address {where[name]} is held by process {owner}; stop it first (bargein down)"
         ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    with contextlib.suppress(
+        OSError
+    ):  # for people; a full disk must not keep an actor from starting
+        lock.truncate(0)
+        os.write(lock.fileno(), str(os.getpid()).encode())
     return lock

@@ -106,6 +106,10 @@ class AudioIn(Section, frozen=True):
     lull_ms: Annotated[int, Meta(ge=32, le=1000)] = 96
     rise_db: Annotated[float, Meta(ge=3.0, le=60.0)] = 12.0
     trial_ms: Annotated[int, Meta(ge=64, le=2000)] = 250
+    above_db: Annotated[float, Meta(ge=0.0, le=40.0)] = 6.0
+    murmur_ms: Annotated[int, Meta(ge=320, le=10_000)] = 1024
+    murmur_db: Annotated[float, Meta(ge=0.0, le=40.0)] = 9.0
+    murmur_probability: Probability = 0.9
     line_lost_ms: Annotated[int, Meta(ge=500, le=600_000)] = 5000
 
 
@@ -125,9 +129,13 @@ class Stt(Section, frozen=True):
     preroll_ms: Annotated[int, Meta(ge=300, le=5000)] = 400
     partial_ms: Annotated[int, Meta(ge=20, le=5000)] = 100
     max_utterance_s: Annotated[float, Meta(ge=1.0, le=600.0)] = 30.0
+    second_look_ms: Annotated[int, Meta(ge=0, le=10_000)] = 2200
     stall_ms: Annotated[int, Meta(ge=200, le=60_000)] = 2500
+    turn_bound: bool = False
+    reopen_ms: Annotated[int, Meta(ge=1, le=60_000)] = 200
     batch_engine: NonEmpty = "pocketsphinx"
     batch_interval_s: Annotated[float, Meta(ge=0.1, le=3600.0)] = 30.0
+    batch_wait_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
     batch_budget_s: Annotated[float, Meta(ge=0.0, le=10_000_000.0)] = 0.0
 
 
@@ -165,12 +173,14 @@ class Turns(Section, frozen=True):
     endpoint_unfinished_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1200
     endpoint_dictation_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1000
     hold_ms: Annotated[int, Meta(ge=32, le=5000)] = 200
-    word_ms: Annotated[int, Meta(ge=32, le=5000)] = 400
-    content_ms: Annotated[int, Meta(ge=32, le=5000)] = 650
-    commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 900
+    word_ms: Annotated[int, Meta(ge=32, le=5000)] = 500
+    content_ms: Annotated[int, Meta(ge=32, le=5000)] = 600
+    long_ms: Annotated[int, Meta(ge=50, le=5000)] = 1050
+    commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 1400
     voice_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1500
-    verdict_ms: Annotated[int, Meta(ge=0, le=5000)] = 500
+    verdict_ms: Annotated[int, Meta(ge=0, le=5000)] = 700
     soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 20.0
+    list_nats: Annotated[float, Meta(ge=0.0, le=1000.0)] = 40.0
     final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
     answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000
@@ -315,7 +325,7 @@ class Breaker(Section, frozen=True):
 class Warden(Section, frozen=True):
     """When a silent process counts as wedged."""
 
-    wedge_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
+    wedge_ms: Annotated[int, Meta(ge=100, le=60_000)] = 700
     poll_ms: Annotated[int, Meta(ge=20, le=10_000)] = 250
     boot_grace_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 20.0
     slow_ms: Annotated[int, Meta(ge=100, le=600_000)] = 2000

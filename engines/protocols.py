@@ -30,6 +30,9 @@ class Hypothesis:
     """The session's own label of who speaks, if it tells speakers apart."""
     settled: bool = False
     """A partial that will be the final if nothing more is said."""
+    second: float | None = None
+    """A second look at an utterance whose final was told, not a partial. By so many nats a command or a
+    question's opening fits the sound better than a backchannel does; 0.0 where neither fits."""
 
 
 class SttSession(Protocol):
@@ -39,8 +42,10 @@ class SttSession(Protocol):
     PCM at 16 kHz from that position on, and `finish`es; one final `Hypothesis` follows for every
     utterance begun, in order, even if it is empty or the engine failed on it.
 
-    A session may also have two properties: `dead`, why it is over ("" while it lives), and `worked_on`, how
-    many samples it has worked on (None until its model is loaded), so that a hang is told from silence.
+    A session may also have `look_again()`: one more `Hypothesis` of what was finished last, with `second`.
+    And three properties: `dead`, why it is over ("" while it lives); `worked_on`, how many samples it has
+    worked on (None until its model is loaded), so that a hang is told from silence; and `runs`, whether it
+    is at work or waits for a core, so that a hang is told from want of CPU.
     """
 
     def begin(self, utterance: int, first: int) -> None: ...

@@ -14,12 +14,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 from engines import pocketsphinx_child as wire
 from engines.protocols import EngineError, Hypothesis
 
 BYTES_PER_MS = 2 * wire.SAMPLES_PER_MS
 PARTIAL_MS = 100
+PACKET_BYTES = 200 * BYTES_PER_MS
 CLOSED = "the pocketsphinx engine is closed: make a new one"
 
 
@@ -114,6 +116,11 @@ class PocketsphinxSession:
         return self._child.heard // 2 if self._child.ready.is_set() else None
 
     @property
+    def runs(self) -> bool:
+        """Whether the decoder is on a core or waits for one; a stopped or deadlocked one does neither."""
+        return _is_runnable(self._child.pid)
+
+    @property
     def dead(self) -> str:
         """Why the decoder is no more; empty while it lives."""
         return str(self._child.obituary()) if self._child.dead else ""
@@ -132,7 +139,8 @@ class PocketsphinxSession:
         """Queue mono int16 PCM at 16 kHz, any length. Raises EngineError outside an utterance."""
         self._require_open()
         self._fed += len(pcm)
-        self._child.send(wire.Pcm(pcm))
+        for at in range(0, len(pcm), PACKET_BYTES):  # it tells how far it is after each
+            self._child.send(wire.Pcm(pcm[at : at + PACKET_BYTES]))
 
     def finish(self) -> None:
         """Ask for the final of the open utterance. Raises EngineError when there is none."""
@@ -149,6 +157,10 @@ class PocketsphinxSession:
         """The utterance goes on after a `settle`. Raises EngineError outside one."""
         self._require_open()
         self._child.send(wire.Resume())
+
+    def look_again(self) -> None:
+        """Ask for a second look at the utterance finished last."""
+        self._child.send(wire.Again())
 
     async def results(self) -> AsyncGenerator[Hypothesis, None]:
         """Partials and finals as they come; ends after `close`.
@@ -169,6 +181,15 @@ class PocketsphinxSession:
     def _require_open(self) -> None:
         if self._open is None:
             raise EngineError("no utterance is open: begin() one before feed() or finish()")
+
+
+def _is_runnable(pid: int) -> bool:
+    """What Linux says of a process; elsewhere nothing is said."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state == b"R"
 
 
 async def alone(partial_ms: int) -> PocketsphinxSession:

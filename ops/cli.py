@@ -13,6 +13,7 @@ from ops import (
     bench_commands,
     breaker_commands,
     call_commands,
+    chaos_commands,
     fleet_commands,
     talk,
     trace_commands,
@@ -52,6 +53,7 @@ bench_commands.register(app)
 trace_commands.register(app)
 transcript_commands.register(app)
 breaker_commands.register(app)
+chaos_commands.register(app)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from ops.supervisor import Supervisor
 from soak.duplex import own, plots, trials
 from soak.duplex.run import Bench, Made, run
 from soak.duplex.score import Outcome
-from soak.duplex.totals import Bar, Spread, Totals, as_json, bars, totals
+from soak.duplex.totals import Bar, Spread, Totals, as_json, bars, doubtful, totals
 
 console = Console()
 TRIALS = 200
@@ -120,6 +120,8 @@ def _draw(folder: Path, made: Sequence[Made]) -> None:
 
 def show(out: Console, outcomes: Sequence[Outcome], total: Totals) -> None:
     """Bars, figures, failures."""
+    if warning := doubtful(total):
+        out.print(f"[bold red]{warning}[/]")
     out.print(_bar_table(bars(total)))
     out.print(_figure_table(total))
     wrong = [outcome for outcome in outcomes if outcome.failed or outcome.invalid]

@@ -11,6 +11,7 @@ import structlog
 import zmq
 from ulid import ULID
 
+from actors.intake import line_position
 from bus.ask import ask
 from bus.clock import MonotonicClock
 from bus.control import MANAGER
@@ -52,8 +53,10 @@ REPORT_MS = 100
 NS_PER_S = 1_000_000_000
 LONGEST_PIECE = 100_000
 """Samples: a message must fit bus.max_frame_bytes."""
-LAST_FRAMES_S = 1
-"""s that a goodbye waits for audio_in."""
+LAST_FRAMES_S = 8
+"""s that a goodbye waits for audio_in: longer than a restart of it takes."""
+ASK_S = 0.5
+"""s until it is asked again."""
 RESAMPLER_LAG = 64
 """Samples at 16 kHz that stay in a resampler at the end."""
 KEPT_S = 30
@@ -146,21 +149,29 @@ class Line:
         )
 
     async def _heard_out(self) -> None:
-        """Until audio_in has the last frame: the goodbye takes another lane and must not overtake it."""
+        """Until audio_in has the last frame: the goodbye takes another lane and must not overtake it.
+
+        audio_in asks for what it misses when the next frame comes; the last ones are sent again unasked.
+        """
         end = self._next * 16_000 // self.rates.caller - RESAMPLER_LAG
-        deadline = self.clock.now() + LAST_FRAMES_S * NS_PER_S
-        while self.clock.now() < deadline:
+        began = again_at = self.clock.now()
+        while self._next and self.clock.now() - began < LAST_FRAMES_S * NS_PER_S:
             request = AskReplay(call=self.call, first=max(0, end), most=0)
-            answer = await self._ask(request, "audio_in", LAST_FRAMES_S)
-            if not isinstance(answer, Replayed) or answer.kept_to >= end:
-                return
+            with contextlib.suppress(NoAnswer):
+                answer = await self._ask(request, "audio_in", ASK_S)
+                if isinstance(answer, Replayed) and answer.kept_to >= end:
+                    return
+                if self.clock.now() - again_at >= ASK_S * NS_PER_S:
+                    again_at = self.clock.now()
+                    kept_to = answer.kept_to if isinstance(answer, Replayed) else 0
+                    self._send_again(line_position(kept_to, self.rates.caller))
+                await asyncio.sleep(FRAME_MS / 1000)
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        with contextlib.suppress(NoAnswer):
-            await self._heard_out()
+        await self._heard_out()
         with contextlib.suppress(NoAnswer):
             await self._ask(CloseCall(call=self.call))
         self.close()

@@ -41,7 +41,7 @@ def read(path: Path, rate: int = 16_000) -> Samples:
     sound = _float(raw[: whole * width], width).reshape(-1, channels).mean(axis=1)
     if rate_in != rate:
         sound = soxr.resample(sound, rate_in, rate, quality="HQ")
-    return np.asarray(np.clip(np.rint(sound * 32767), -32768, 32767), np.int16)
+    return np.asarray(np.clip(np.rint(sound * 32768), -32768, 32767), np.int16)
 
 
 def _float(raw: bytes, width: int) -> NDArray[np.float64]:

@@ -73,7 +73,15 @@ from schemas.speech import (
     SpeechLikely,
     SpeechStarted,
 )
-from schemas.transcript import Final, Partial, SessionOpened, SttDegraded, SttRecovered, Word
+from schemas.transcript import (
+    Final,
+    Partial,
+    SecondLook,
+    SessionOpened,
+    SttDegraded,
+    SttRecovered,
+    Word,
+)
 from schemas.turn import (
     Acked,
     ActorBack,
@@ -161,6 +169,7 @@ __all__ = [
     "Resume",
     "RollCall",
     "RoundRow",
+    "SecondLook",
     "Sentence",
     "SessionOpened",
     "Speech",

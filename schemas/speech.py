@@ -6,9 +6,15 @@ from schemas.event import Audio, Event
 
 
 class CallerPcm(Audio, frozen=True, tag="caller.pcm"):
-    """Caller sound at 16 kHz, numbered from the start of the call. Media lane."""
+    """Caller sound at 16 kHz, numbered from the start of the call. Media lane.
+
+    `onset` names the newest speech known before this sound (-1: none yet), `ended` whether it is over: the
+    events that tell it travel on another lane, and may be lost there.
+    """
 
     channel: int = 0
+    onset: int = -1
+    ended: bool = True
 
 
 class SpeechLikely(Event, frozen=True, tag="speech.likely"):
@@ -50,9 +56,13 @@ class SpeechContinued(Event, frozen=True, tag="speech.continued"):
 
 
 class SpeechEnded(Event, frozen=True, tag="speech.ended"):
-    """Speech that began at `onset` had its last voiced sample before `end` (16 kHz)."""
+    """Speech that began at `onset` had its last voiced sample before `end` (16 kHz).
+
+    `murmur`: it was nobody's but the sound of many voices far off; the background from now on.
+    """
 
     onset: int
     end: int
     voiced: int
     channel: int = 0
+    murmur: bool = False

@@ -34,6 +34,7 @@ class Final(Event, frozen=True, tag="stt.final"):
     """The words of samples [start, end), for good. Empty text: nothing was understood.
 
     `more`: the utterance was too long for one; another final of the same name follows.
+    `second`: a second look at it follows (`stt.second`).
     """
 
     utterance: int
@@ -44,6 +45,23 @@ class Final(Event, frozen=True, tag="stt.final"):
     channel: int = 0
     stt_session: str = ""
     more: bool = False
+    second: bool = False
+
+
+class SecondLook(Event, frozen=True, tag="stt.second"):
+    """What a second look makes of a short utterance said over the agent; its final words stay.
+
+    `text`: its words when all of it is taken at once. `command_nats`: how much better a command or a
+    question's opening fits the sound than a backchannel does (log likelihood); 0.0: neither fits.
+    """
+
+    utterance: int
+    text: str
+    start: int
+    end: int
+    channel: int = 0
+    stt_session: str = ""
+    command_nats: float = 0.0
 
 
 class SessionOpened(Event, frozen=True, tag="stt.session"):

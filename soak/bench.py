@@ -12,10 +12,12 @@ import msgspec
 
 from bus.errors import BargeinError
 from soak import (
+    bench_backlog,
     bench_calls,
     bench_endpoint,
     bench_fanout,
     bench_idle,
+    bench_journal,
     bench_load,
     bench_oneway,
     bench_stale,
@@ -26,12 +28,14 @@ from soak.bench_kit import Bench, Result, Tell
 BENCHES: dict[str, Bench] = {
     bench_fanout.NAME: bench_fanout.run,
     bench_oneway.NAME: bench_oneway.run,
+    bench_journal.NAME: bench_journal.run,
     bench_idle.NAME: bench_idle.run,
     bench_load.NAME: bench_load.run,
     bench_calls.NAME: bench_calls.run,
     bench_stale.NAME: bench_stale.run,
     bench_voice.NAME: bench_voice.run,
     bench_endpoint.NAME: bench_endpoint.run,
+    bench_backlog.NAME: bench_backlog.run,
 }
 """In the order they are run: what is most easily disturbed comes first."""
 

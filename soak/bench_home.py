@@ -69,10 +69,14 @@ def with_responder(tables: Tables) -> dict[str, dict[str, Any]]:
 
 @contextmanager
 def fleet(
-    settings: Settings, env: Mapping[str, str] | None = None, actors: str = "actors"
+    settings: Settings,
+    env: Mapping[str, str] | None = None,
+    actors: str = "actors",
+    responder: str = "ops.run_responder",
 ) -> Iterator[Supervisor]:
     """The fleet of supervisord.conf in a scratch home, ready; `actors`: the module that runs one."""
     conf = (home({}) / "supervisord.conf").read_text()
+    conf = conf.replace("-m ops.run_responder", f"-m {responder}")
     (settings.home / "supervisord.conf").write_text(ACTORS_MODULE.sub(f"-m {actors} ", conf))
     (settings.home / ".venv").symlink_to(Path(sys.prefix))
     supervisor = Supervisor(settings.home)

@@ -14,3 +14,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="KIND:NAME",
         help="put an engine of another package through tests/engine_conformance",
     )
+
+
+REAL_TIME = (
+    *("bad_calls", "bench", "chaos", "fleet", "fuzz", "law_of_cancel", "replay", "supervisor"),
+    *("talk", "tap", "warden"),
+)
+"""Tests that live by the clock or start fleets: `make test` runs them one after the other."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadgroup` one process has these, the other takes whole modules of the rest."""
+    for item in items if config.pluginmanager.hasplugin("xdist") else ():
+        module = item.path.stem.removeprefix("test_")
+        group = "real time" if module in REAL_TIME else f"{item.path.parent.name}/{module}"
+        item.add_marker(pytest.mark.xdist_group(group))

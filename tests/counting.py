@@ -48,11 +48,14 @@ class Session:
         self.pcm = b""
         self.dead = ""
         self.hangs = self.keeps_late = self.closed = False
+        self.bug: Exception | None = None
 
     def begin(self, utterance: int, first: int) -> None:
         self._utterance, self._first, self.pcm = utterance, first, b""
 
     def feed(self, pcm: bytes) -> None:
+        if self.bug is not None:
+            raise self.bug
         self.pcm += pcm
 
     def finish(self) -> None:
@@ -69,6 +72,10 @@ class Session:
         """Noticed when its results are asked for."""
         self._results.put_nowait(EngineError(why))
 
+    def says(self, text: str, utterance: int) -> None:
+        """A final of its own making."""
+        self._results.put_nowait(Hypothesis(utterance, text, 0, 1, final=True))
+
     async def results(self) -> AsyncGenerator[Hypothesis, None]:
         while (guess := await self._results.get()) is not None:
             if isinstance(guess, EngineError):
@@ -83,11 +90,12 @@ class Session:
 
 
 class Engine:
-    """`refuses`: why no session can be opened now."""
+    """`refuses`: why no session can be opened now; `bug`: what it raises instead of an EngineError."""
 
     def __init__(self, refuses: str = "", speaker: str = "") -> None:
         self.refuses, self._speaker = refuses, speaker
         self.sessions: list[Session] = []
+        self.bug: Exception | None = None
         self.tries = 0
 
     async def load(self) -> None: ...
@@ -98,15 +106,18 @@ class Engine:
         self.tries += 1
         if self.refuses:
             raise EngineError(self.refuses)
+        if self.bug is not None:
+            raise self.bug
         self.sessions.append(Session(self._speaker))
         return self.sessions[-1]
 
 
 class Batch:
-    """A batch engine; `fails` is why, `gate` lets a test look while it works."""
+    """A batch engine; `fails`: why, `gate` lets a test look while it works, `reverse`: last word first."""
 
     def __init__(self, fails: str = "") -> None:
         self.fails = fails
+        self.reverse = False
         self.ranges: list[tuple[int, int]] = []
         self.gate = asyncio.Event()
         self.gate.set()
@@ -125,6 +136,7 @@ class Batch:
         self.ranges.append((first, end))
         words = tuple(_word(pcm, first, at) for at in range(0, len(pcm) // 2, WORD))
         text = " ".join(word.text for word in words)
+        words = words[::-1] if self.reverse else words
         return Hypothesis(first, text, first, end, final=True, words=words)
 
 

@@ -31,6 +31,7 @@ class Rig:
     """A broker, a turn_manager's side of the control lane, and one listener for what is published.
 
     `await rig.heard(Kind)` waits for the next event of a kind; what else came stays in `events`.
+    `replies`: what turn_manager's door answers, by kind of question.
     """
 
     def __init__(self, context: Context, roster: tuple[str, ...]) -> None:
@@ -42,6 +43,7 @@ class Rig:
         self.fences: dict[str, int] = {}
         self.calls: tuple[CallOpened, ...] = ()
         self.roster = roster
+        self.replies: dict[type[Event], Event] = {}
         self.clock: Clock = MonotonicClock()
         self._news = asyncio.Condition()
         self._seen = 0
@@ -85,7 +87,7 @@ class Rig:
         if isinstance(request, Hello):
             self.hellos.append(request)
             return Welcome(fences=self.fences, calls=self.calls)
-        return None
+        return self.replies.get(type(request))
 
     def _publish_round(self, event: Event, at_ns: int) -> None:
         self._take(event, self.stamper(b"round", at_ns))

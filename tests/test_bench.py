@@ -16,6 +16,7 @@ from soak import (
     bench_endpoint,
     bench_fanout,
     bench_idle,
+    bench_journal,
     bench_load,
     bench_oneway,
     bench_stale,
@@ -30,6 +31,7 @@ ALONE = {
     "fan-out": bench_fanout.run,
     "one-way": bench_oneway.run,
     "calls": bench_calls.run,
+    "journal": bench_journal.run,
 }
 
 

@@ -31,8 +31,9 @@ from schemas import (
     SttDegraded,
     SttRecovered,
     Transcribed,
+    TurnCancelled,
 )
-from tests.counting import FRAME, Batch, Engine, Sounds, Turnstile, numbered
+from tests.counting import FRAME, WORD, Batch, Engine, Sounds, Turnstile, numbered
 from tests.rig import Rig, rig, until
 
 CALL = "C1"
@@ -59,13 +60,24 @@ class Stand:
     at: int = 0
     heard: int = 0
 
-    def say(self, end: int, lost: bool = False, channel: int = 0, begin: int | None = None) -> None:
+    def say(
+        self,
+        end: int,
+        lost: bool = False,
+        channel: int = 0,
+        begin: int | None = None,
+        onset: int = -1,
+        ended: bool = True,
+    ) -> None:
         """Sound up to `end`: into the journal, then onto the bus unless it is `lost` there."""
         for first in range(self.at if begin is None else begin, end, FRAME):
             pcm = numbered(first, min(FRAME, end - first))
             self.sounds.keep(CALL, first, pcm, channel)
             if not lost:
-                self.agent.publish(CallerPcm(call=CALL, first=first, pcm=pcm, channel=channel))
+                frame = CallerPcm(
+                    call=CALL, first=first, pcm=pcm, channel=channel, onset=onset, ended=ended
+                )
+                self.agent.publish(frame)
                 self.heard += 1
         if begin is None:
             self.at = end
@@ -134,10 +146,12 @@ async def stand(
     lease: str = "",
     speaker: str = "",
     budget_s: float = 0.0,
+    reopen_ms: float = 0.0,
 ) -> AsyncIterator[Stand]:
     engine, batch, leave = Engine(refuses, speaker), Batch(batch_fails), Turnstile(lease=lease)
     sounds, clock = Sounds(folder / "journal"), ReplayClock(NS)
     await sounds.load()
+    sounds.journal.journals.opened(CALL)  # as audio_in does
     kit = Kit(
         engine,
         batch,
@@ -145,6 +159,7 @@ async def stand(
         leave,
         allowance=Allowance(budget_s),
         thrown=lambda: 0.0,
+        reopen_ms=reopen_ms,
     )
     actor = SttActor(engine, kit=kit, transcripts=folder)
     async with asyncio.timeout(10), rig(*HEARS) as agent:
@@ -267,6 +282,70 @@ async def test_a_silent_hang_is_noticed_within_3_s_of_speech(tmp_path: Path) -> 
         it.ends(S // 2, it.at)
         assert (await it.agent.heard(Final)).text == "whole"
         proven(await it.hangs_up(), it.at)
+
+
+async def test_whatever_an_engine_raises_costs_no_sample(tmp_path: Path) -> None:
+    """An OSError at `open` once left a stream without a session, and its call without a transcript."""
+    async with stand(tmp_path) as it:
+        await it.utterance(S, 3 * S)
+        it.engine.sessions[0].bug = RuntimeError("a bug of its own")
+        it.engine.bug = OSError(24, "Too many open files")
+        await it.utterance(9 * S, 11 * S)
+        assert "a bug of its own" in it.agent.past(SttDegraded)[0].why
+        await it.passes(5)
+        assert it.engine.tries > 1
+        it.engine.bug = None
+        await it.passes(20)
+        await it.agent.heard(SttRecovered)
+        segments = await it.hangs_up()
+        proven(segments, 11 * S)
+        assert [segment.utterance for segment in segments if segment.text] == [S, 9 * S]
+
+
+# -- H9: a session that ends with the turn --------------------------------------------------------
+
+
+async def test_h9_a_session_bound_to_the_turn_is_reopened_after_the_grace(tmp_path: Path) -> None:
+    """What is said in the grace is no less transcribed, once, by the new session."""
+    async with stand(tmp_path, reopen_ms=200) as it:
+        it.say(S)
+        await it.taken()
+        it.begins(S // 2)
+        it.say(2 * S)
+        await it.taken()
+        cancelled = TurnCancelled(call=CALL, turn=1, reason="interrupted", sent_ns=1, rows=())
+        it.agent.publish(cancelled)
+        it.heard += 1
+        await it.taken()
+        assert it.engine.sessions[0].closed
+        it.say(2 * S + 4 * FRAME)
+        await it.passes(0.1)
+        assert len(it.engine.sessions) == 1
+        await it.passes(0.15)
+        assert len(it.engine.sessions) == 2
+        it.say(3 * S)
+        await it.taken()
+        it.ends(S // 2, 3 * S)
+        final = await it.agent.heard(Final)
+        assert (final.text, final.stt_session) == ("whole", it.actor._streams[CALL, 0].pinned.id)  # type: ignore[union-attr]
+        assert not it.agent.past(SttDegraded)
+        proven(await it.hangs_up(), 3 * S)
+
+
+async def test_h9_a_hang_up_within_the_grace_loses_nothing(tmp_path: Path) -> None:
+    async with stand(tmp_path, reopen_ms=200) as it:
+        it.say(S)
+        await it.taken()
+        it.begins(S // 2)
+        await it.taken()
+        it.agent.publish(TurnCancelled(call=CALL, turn=1, reason="interrupted", sent_ns=1, rows=()))
+        it.heard += 1
+        await it.taken()
+        it.say(2 * S)
+        await it.taken()
+        segments = await it.hangs_up()
+        proven(segments, 2 * S)
+        assert [kind for kind, _ in spoken(segments)] == ["batch"]
 
 
 # -- O3: backoff, attempts, one task per stream ----------------------------------------------------
@@ -392,6 +471,57 @@ async def test_o5_new_sound_during_a_flush_waits_for_the_next_chunk(tmp_path: Pa
         assert it.batch.ranges == [(S - 6400, 3 * S), (9 * S - 6400, 11 * S)]
 
 
+async def test_a_batch_engine_that_hangs_has_failed_and_holds_up_nothing(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        it.batch.gate.clear()
+        it.engine.refuses = ""
+        await it.passes(30)
+        await it.batch.at_work.wait()
+        await it.passes(70)
+        failed = [event for event in it.agent.past(EngineFailed) if event.service == "stt_batch"]
+        assert "within" in failed[0].error
+        await it.agent.heard(SttRecovered)
+        assert (await it.agent.heard(Final)).text == "whole"
+        proven(await it.hangs_up(), 3 * S)
+
+
+async def test_words_of_a_batch_in_no_order_are_each_there_once(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        it.batch.reverse = True
+        await it.utterance(S, 3 * S)
+        await it.utterance(9 * S, 11 * S)
+        segments = await it.hangs_up()
+        proven(segments, 11 * S)
+        found = [word.start for segment in segments for word in segment.words]
+        assert sorted(found) == list(range(S - 6400, 11 * S, WORD))
+
+
+async def test_a_final_that_nobody_asked_for_ends_the_session_and_moves_no_words(
+    tmp_path: Path,
+) -> None:
+    async with stand(tmp_path) as it:
+        it.say(2 * S)
+        it.begins(S)
+        await it.taken()
+        it.engine.sessions[0].says("never said", utterance=10**12)
+        degraded = await it.agent.heard(SttDegraded)
+        assert "nobody had asked for" in degraded.why
+        await it.passes(0.3)
+        it.say(3 * S)
+        it.ends(S, 3 * S)
+        assert (await it.agent.heard(Final)).text == "whole"
+        segments = await it.hangs_up()
+        proven(segments, 3 * S)
+        assert "never said" not in {segment.text for segment in segments}
+
+
 async def test_o5_a_used_up_budget_keeps_the_sound(tmp_path: Path) -> None:
     async with stand(tmp_path, budget_s=1.0) as it:
         it.engine.refuses = "down"
@@ -406,6 +536,34 @@ async def test_o5_a_used_up_budget_keeps_the_sound(tmp_path: Path) -> None:
         await it.agent.heard(SttRecovered)
         assert (await it.agent.heard(Final)).text == "whole"
         proven(await it.hangs_up(), 3 * S)
+
+
+async def test_what_a_hang_up_could_not_flush_is_transcribed_later(tmp_path: Path) -> None:
+    """No restart needs to remind of it."""
+    async with stand(tmp_path, batch_fails="503") as it:
+        it.engine.refuses = "down"
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.utterance(S, 3 * S)
+        await it.hangs_up()
+        it.sounds.journal.journals.closed(CALL)
+        it.batch.fails = ""
+        await it.passes(31)
+        await until(lambda: not it.sounds.journal.journals.kept())
+        proven(it.written(), 3 * S)
+
+
+async def test_a_goodbye_that_was_lost_is_made_up_for(tmp_path: Path) -> None:
+    """Only stt did not hear it; audio_in knows."""
+    async with stand(tmp_path) as it:
+        await it.utterance(S, 3 * S)
+        await it.agent.heard(Final)
+        it.sounds.journal.journals.closed(CALL)
+        await it.passes(31)
+        assert it.actor._streams, "it may be that audio_in has heard of the call later than stt"
+        await it.passes(31)
+        await until(lambda: not it.actor._streams)
+        proven(it.written(), 3 * S)
 
 
 async def test_o5_a_hang_up_flushes_what_is_left(tmp_path: Path) -> None:
@@ -438,7 +596,7 @@ async def test_o6_connect_flush_session_recovered_and_the_running_path_feeds_it(
         await it.utterance(S, 3 * S)
         it.engine.refuses = ""
         it.batch.gate.clear()
-        await it.passes(30)
+        await it.passes(10)
         await it.batch.at_work.wait()
         assert len(it.engine.sessions) == 2  # connected; flushing now
         assert len(it.agent.past(SessionOpened)) == 1
@@ -580,6 +738,36 @@ async def test_a_gap_on_the_media_lane_is_filled_from_the_journal(tmp_path: Path
         assert (await it.agent.heard(Final)).text == "whole"
         it.say(4 * S, lost=True)
         proven(await it.hangs_up(), 4 * S)
+
+
+async def test_speech_whose_beginning_and_end_were_lost_is_found_in_the_frames(
+    tmp_path: Path,
+) -> None:
+    """The events lane was down, not the media lane: no hole in the sound shows it."""
+    async with stand(tmp_path) as it:
+        it.say(2 * S)
+        it.begins(S, lost=True)
+        it.say(3 * S, onset=S, ended=False)
+        it.ends(S, 3 * S, lost=True)
+        it.say(4 * S, onset=S, ended=True)
+        final = await it.agent.heard(Final)
+        assert (final.utterance, final.text) == (S, "whole")
+        proven(await it.hangs_up(), 4 * S)
+
+
+async def test_an_end_of_earlier_speech_ends_no_later_one(tmp_path: Path) -> None:
+    async with stand(tmp_path) as it:
+        await it.utterance(S, 3 * S)
+        it.say(9 * S)
+        it.begins(9 * S)
+        it.say(10 * S)
+        await it.taken()
+        it.ends(S, 3 * S)
+        it.say(11 * S)
+        it.ends(9 * S, 11 * S)
+        final = await it.agent.heard(Final, 2)
+        assert (final.utterance, final.end) == (9 * S, 11 * S)
+        proven(await it.hangs_up(), 11 * S)
 
 
 async def test_what_nobody_has_is_said_to_be_lost(tmp_path: Path) -> None:

@@ -17,15 +17,15 @@ from bus.endpoints import Endpoints
 from bus.errors import BargeinError
 from bus.recording import Recorder
 from ops import wav
-from schemas import AgentPcm, Speech
+from schemas import AgentPcm, Final, Speech, SpeechEnded, SttDegraded
 from soak import caller_set
 from soak.duplex import own, plots, trials
 from soak.duplex.caller import PlacingSpeaker
 from soak.duplex.levels import RATE, Sound
-from soak.duplex.scene import Scene, Turn, turns_of
+from soak.duplex.scene import Scene, Turn, deaf, turns_of
 from soak.duplex.score import Outcome, score
 from soak.duplex.sounds import prepare
-from soak.duplex.totals import bars, totals
+from soak.duplex.totals import bars, doubtful, totals
 from soak.duplex.trials import Kind, Trial
 from tests.tape import BASE, CALL, Tape
 
@@ -164,6 +164,19 @@ def test_a_late_harness_makes_no_trial() -> None:
     assert "21 ms late" in Stage("noise").speaks().score(late_ms=21.0).invalid
 
 
+def test_a_call_without_a_recogniser_makes_no_trial() -> None:
+    tape = Tape()
+    tape.say(1000, "audio_in", SpeechEnded(call=CALL, onset=800, end=1600, voiced=800))
+    tape.say(2900, "stt", Final(call=CALL, utterance=800, text="a b", start=0, end=1600))
+    assert deaf(tape.records) == ""
+    tape.say(3100, "stt", Final(call=CALL, utterance=800, text="a b", start=0, end=1600))
+    assert deaf(tape.records) == "words came 2.1 s after speech"
+    gone = SttDegraded(call=CALL, batch_mode=True, batch_interval_s=30.0, why="it died")
+    tape.say(3200, "stt", gone)
+    assert "it died" in deaf(tape.records)
+    assert "it died" in Stage("noise").speaks().score(deaf=deaf(tape.records)).invalid
+
+
 def test_a_pause_is_waited_for_and_a_resumption_answered_once() -> None:
     good = Stage("pause").answers(2, END + ms(700), END + ms(2000)).score()
     assert good.failed == ()
@@ -225,6 +238,8 @@ def test_totals_say_what_the_bars_need() -> None:
     assert verdicts["onset to silence, p50"] is True
     assert verdicts["yield rate"] is False
     assert totals([]).yield_rate is None
+    assert doubtful(total).startswith("20% of the trials are invalid")
+    assert doubtful(totals(outcomes[:4])) == ""
 
 
 def test_pictures_are_drawn_even_of_nothing(tmp_path: Path) -> None:

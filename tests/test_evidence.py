@@ -17,6 +17,7 @@ from actors.evidence import (
     Evidence,
     Judge,
     Limits,
+    Second,
     Verdict,
     is_backchannel,
     says_stop,
@@ -36,6 +37,8 @@ EVIDENCE = st.builds(
     words=WORDS,
     final=st.booleans(),
     ended_ms=st.none() | st.floats(0, 3000),
+    second=st.none() | st.builds(Second, WORDS, st.floats(-200, 200)),
+    awaited=st.booleans(),
 )
 
 
@@ -49,46 +52,101 @@ EVIDENCE = st.builds(
         (Evidence(64, "please hold on a"), "commit"),
         (Evidence(64, "Stop!"), "commit"),
         (Evidence(64, "No, no."), "commit"),
-        (Evidence(300, "what"), "hold"),
-        (Evidence(400, "what"), "commit"),
-        (Evidence(250, "what", final=True, ended_ms=0), "commit"),
-        (Evidence(500, "the vote"), "hold"),
-        (Evidence(286, "the vote", final=True, ended_ms=0), "restore"),
-        (Evidence(650, "flip the"), "commit"),
-        (Evidence(451, "and then", final=True, ended_ms=10), "restore"),
-        (Evidence(900, "and then"), "commit"),
-        (Evidence(790, "hm"), "hold"),
-        (Evidence(832, "hm", final=True, ended_ms=0), "commit"),
-        (Evidence(1000, "mm-hm"), "hold"),
-        (Evidence(1000, "yeah okay", final=True, ended_ms=0), "restore"),
-        (Evidence(432, "goodbye", final=True, ended_ms=0), "commit"),
-        (Evidence(780, "that's true", final=True, ended_ms=0), "restore"),
-        (Evidence(660, "okay but the bicycle"), "commit"),
+        (Evidence(400, "what"), "hold"),
+        (Evidence(1399, "flip the coin"), "hold"),
+        (Evidence(1400, "flip the"), "commit"),
+        (Evidence(1400, "and then"), "commit"),
+        (Evidence(1050, "mm hm"), "hold"),
         (Evidence(1500, "yeah okay right"), "commit"),
-        (Evidence(1233), "hold"),
+        (Evidence(1499), "hold"),
         (Evidence(1500), "commit"),
         (Evidence(180, ended_ms=0), "restore"),
         (Evidence(400, ended_ms=100), "hold"),
-        (Evidence(400, ended_ms=500), "restore"),
-        (Evidence(700, ended_ms=499), "hold"),
-        (Evidence(700, ended_ms=500), "commit"),
-        (Evidence(700, final=True, ended_ms=500), "restore"),
+        (Evidence(400, ended_ms=700), "restore"),
+        (Evidence(600, ended_ms=699), "hold"),
+        (Evidence(600, ended_ms=700), "commit"),
+        (Evidence(700, final=True, ended_ms=0), "restore"),
     ],
 )
-def test_verdicts(evidence: Evidence, verdict: Verdict) -> None:
+def test_while_it_lasts_and_without_words(evidence: Evidence, verdict: Verdict) -> None:
     assert judge(evidence) == verdict
+
+
+def over(voiced_ms: float, words: str, again: str | None = None, nats: float = 0.0) -> Evidence:
+    """Its final words, and those of a second look if there was one."""
+    second = None if again is None else Second(again, nats)
+    return Evidence(voiced_ms, words, final=True, ended_ms=0, second=second)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (over(250, "what"), "commit"),
+        (over(286, "the vote"), "restore"),
+        (over(599, "flip a coin"), "restore"),
+        (over(600, "flip a coin"), "commit"),
+        (over(451, "and then"), "restore"),
+        (over(432, "goodbye"), "commit"),
+        (over(780, "that's true"), "restore"),
+        (over(799, "hm"), "restore"),
+        (over(832, "hm"), "commit"),
+    ],
+)
+def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Verdict) -> None:
+    assert judge(evidence) == verdict
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        # over a telephone, in a room: what the first look made of it is nothing
+        (over(250, "hah", "hold on", 30), "commit"),
+        (over(320, "sigh", "slow", 46), "commit"),
+        (over(390, "sigh", "slow", 39), "restore"),
+        (over(500, "sigh", "slow", -39), "commit"),
+        (over(704, "you are you", "you are you", 49), "commit"),
+        (replace(over(1050, "and then"), awaited=True), "commit"),
+        (over(704, "oh no", "to on", -11), "commit"),
+        (over(928, "hm", "political side", -200), "commit"),
+        (over(672, "not bad", "not bad", -79), "commit"),
+        (over(500, "it bought", "goodbye", -49), "commit"),
+        # backchannels that one look, or both, misheard
+        (over(576, "and cars", "and cars", -200), "restore"),
+        (over(608, "go to", "god truth", -51), "restore"),
+        (over(288, "what", "what", -15), "restore"),
+        (over(832, "what", "interesting", -193), "restore"),
+        (over(736, "don't really notice", "not really what", -116), "restore"),
+        (over(480, "but", "but the", 120), "restore"),
+        (over(480, "now", "now", -7), "restore"),
+        (over(544, "what do", "what do", -71), "restore"),
+        (over(736, "it that is true", "that is true that when", -53), "restore"),
+        (over(700, "hm", "that is true", 60), "restore"),
+        (over(640, "", "mm", 79), "restore"),
+        (over(640, "", "mm", 80), "commit"),
+        (over(400, "mm hm", "mm hm", 0), "restore"),
+    ],
+)
+def test_two_looks_at_a_short_word(evidence: Evidence, verdict: Verdict) -> None:
+    assert judge(evidence) == verdict
+
+
+def test_a_second_look_is_waited_for_but_not_for_ever() -> None:
+    due = replace(over(500, "goodbye"), awaited=True)
+    assert judge(due) == "hold"
+    assert judge(replace(due, words="stop")) == "commit"
+    assert judge(replace(due, ended_ms=Limits().verdict_ms)) == "commit"
 
 
 def test_what_the_agent_says_itself_is_no_interruption() -> None:
     agent = "Once upon a time there was a bicycle."
-    assert judge(Evidence(720, "there was a bicycle", agent=agent)) == "hold"
-    assert judge(Evidence(720, "there was one bicycle", agent=agent)) == "commit"
-    assert judge(Evidence(720, "bicycle", agent=agent)) == "commit"
+    assert judge(Evidence(1410, "there was a bicycle", agent=agent)) == "hold"
+    assert judge(Evidence(1410, "there was one bicycle", agent=agent)) == "commit"
+    assert judge(Evidence(1410, "bicycle", agent=agent)) == "commit"
 
 
 def test_a_word_told_once_may_be_another_the_next_time() -> None:
-    assert judge(Evidence(660, "overall", stable="")) == "hold"
-    assert judge(Evidence(660, "overall we", stable="overall")) == "commit"
+    assert judge(Evidence(1410, "overall", stable="")) == "hold"
+    assert judge(Evidence(1410, "overall we", stable="overall")) == "commit"
     assert judge(Evidence(100, "stop", stable="")) == "commit"
 
 
@@ -119,9 +177,9 @@ def test_backchannels_never_take_the_floor(words: list[str], voiced_ms: float) -
 
 @given(EVIDENCE)
 def test_more_of_the_same_voice_stays_committed(evidence: Evidence) -> None:
-    if judge(evidence) == "commit":
-        more = Evidence(evidence.voiced_ms + 100, evidence.words, final=evidence.final)
-        assert judge(more) == "commit" or evidence.final
+    lasting = replace(evidence, ended_ms=None)
+    if judge(lasting) == "commit":
+        assert judge(replace(lasting, voiced_ms=evidence.voiced_ms + 100)) == "commit"
 
 
 @given(EVIDENCE)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections import Counter
+from pathlib import Path
 
+import pytest
 import structlog
 import zmq
 
 from bus.ask import ask
+from bus.endpoints import Endpoints, claim
+from bus.errors import AddressTaken
 from bus.link import Link
 from bus.logs import Seldom
 from bus.runtime import Emit
@@ -134,3 +139,17 @@ def test_stamps_count_from_nought_per_topic() -> None:
     stamper = Stamper("stt", 7)
     assert pack(final(), stamper(b"t", 1))[0] == b"stt.final\0C1"
     assert stamper(b"t", 2) == Stamp(source="stt", inc=7, seq=1, at_ns=2)
+
+
+def test_an_address_is_claimed_though_the_disk_is_full(tmp_path: Path) -> None:
+    """The pid in the lock is for people; an actor that is restarted just then must start."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        lock = claim(Endpoints(tmp_path), "door.stt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert lock is not None
+    with pytest.raises(AddressTaken):
+        claim(Endpoints(tmp_path), "door.stt")
+    lock.close()

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from actors.backoff import LONGEST_S, backoff_s
 from actors.degraded import Allowance, Chunk, Degraded
-from actors.intake import ASK_NS, MUTE_NS, Intake, line_position
+from actors.intake import ASK_NS, ASKS, MUTE_NS, Intake, line_position
 from actors.stall import Stall
 from ops.unconfirmed import Unconfirmed
 
@@ -125,7 +125,16 @@ def test_an_engine_that_tells_how_far_it_is_is_judged_by_that() -> None:
     assert stall.hangs(19 * S + 2500 * MS)
 
 
-def test_what_is_missing_is_asked_for_once_and_given_up_in_time() -> None:
+def test_an_engine_that_runs_gets_longer_but_not_for_ever() -> None:
+    stall = Stall(2500)
+    stall.fed(0)
+    assert stall.hangs(2500 * MS)
+    assert not stall.hangs(2500 * MS, runs=True)
+    assert not stall.hangs(9999 * MS, runs=True)
+    assert stall.hangs(10 * S, runs=True)
+
+
+def test_what_is_missing_is_asked_for_again_and_given_up_in_time() -> None:
     intake = Intake(0)
     assert intake.judge(0, 320, False, 0) == "take"
     assert intake.judge(0, 320, False, 0) == "leave"
@@ -135,7 +144,10 @@ def test_what_is_missing_is_asked_for_once_and_given_up_in_time() -> None:
     assert intake.judge(320, 960, True, S + 2) == "take"
     assert intake.judge(1280, 320, False, S + 3) == "take"
     assert intake.judge(2000, 320, False, 2 * S) == "ask"
-    assert intake.judge(3000, 320, False, 2 * S + ASK_NS) == "take"
+    for ask in range(1, ASKS):  # the question may be lost, or the answer
+        assert intake.judge(3000, 320, False, 2 * S + ask * ASK_NS - 1) == "leave"
+        assert intake.judge(3000, 320, False, 2 * S + ask * ASK_NS) == "ask"
+    assert intake.judge(3000, 320, False, 2 * S + ASKS * ASK_NS) == "take"
     assert intake.judge(4000, 320, False, 5 * S) == "ask"  # it did not answer: less patience
     assert intake.judge(4320, 320, False, 5 * S + MUTE_NS) == "take"
     assert intake.judge(5000, 320, True, 6 * S) == "take"  # the line has no more than that

@@ -280,6 +280,9 @@ class Fed:
 
     def settle(self) -> None: ...
 
+    def look_again(self) -> bool:
+        return False
+
     def resume(self) -> None: ...
 
 

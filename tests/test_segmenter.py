@@ -107,6 +107,54 @@ def test_starts_and_ends_take_turns_and_never_overlap(probabilities: list[float]
             assert mark.onset >= ended
         else:
             assert isinstance(mark, Ended)
-            assert mark.onset == spans[number - 1].onset < mark.end
-            assert 0 < mark.voiced <= mark.end - mark.onset
+            assert mark.onset == spans[number - 1].onset <= mark.end
+            assert mark.murmur or 0 < mark.voiced <= mark.end - mark.onset
             ended = mark.end
+
+
+TOGETHER = [(0.7, -40.0 + number * 3 % 7) for number in range(40)]
+"""Six people at once, far off: (probability, dBFS) of windows."""
+ONE = [(0.95, -20.0 - (0, 2, 4, 7, 11)[number % 5]) for number in range(40)]
+QUIET = [(0.0, -70.0)] * 5
+
+
+def spans(windows: list[tuple[float, float]]) -> list[tuple[int, int, int, bool]]:
+    """In windows: onset, end and voiced of each stretch of speech; and whether it was a murmur."""
+    segmenter = Segmenter(Thresholds())
+    return [
+        (mark.onset // WINDOW, mark.end // WINDOW, mark.voiced // WINDOW, mark.murmur)
+        for number, (probability, level) in enumerate(windows, start=1)
+        for mark in segmenter.push(Window(number * WINDOW, probability, level))
+        if isinstance(mark, Ended)
+    ]
+
+
+def test_many_voices_without_a_gap_are_the_background_and_one_voice_above_it_is_heard() -> None:
+    assert spans([*QUIET, *TOGETHER]) == [(5, 5, 0, True)]
+    assert spans([*QUIET, *TOGETHER, *ONE[:14], *TOGETHER[:10]]) == [
+        (5, 5, 0, True),
+        (45, 59, 14, False),
+    ]
+
+
+def test_one_voice_is_no_murmur_however_sure_or_monotonous() -> None:
+    assert spans([*QUIET, *ONE, *QUIET, *QUIET]) == [(5, 45, 40, False)]
+    monotonous = [(0.95, -20.0)] * 40
+    assert spans([*QUIET, *monotonous, *QUIET, *QUIET]) == [(5, 45, 40, False)]
+
+
+def test_a_voice_that_fades_into_a_murmur_ended_where_that_began() -> None:
+    ((onset, end, voiced, murmur),) = spans([*QUIET, *ONE, *TOGETHER])
+    assert (onset, murmur) == (5, False)
+    assert end - onset == voiced
+    assert 40 <= end <= 45  # a tenth of the windows may stand out
+
+
+def test_the_background_is_forgotten_when_it_has_gone() -> None:
+    soft = [(0.95, -33.0 - (0, 2, 4, 9, 14)[number % 5]) for number in range(20)]
+    assert spans([*QUIET, *TOGETHER, *soft, *QUIET]) == [(5, 5, 0, True)]
+    gone = [(0.0, -70.0)] * 60
+    assert [one[3] for one in spans([*QUIET, *TOGETHER, *gone, *soft, *QUIET, *QUIET])] == [
+        True,
+        False,
+    ]

@@ -17,9 +17,12 @@ from schemas import (
     Event,
     Final,
     Partial,
+    SecondLook,
     SpeechContinued,
     SpeechEnded,
     SpeechStarted,
+    TurnEnded,
+    TurnStarted,
 )
 from tests.rig import Rig, rig, until
 
@@ -27,7 +30,7 @@ CALL = "C1"
 FRAME = 320
 ONSET = 16_000
 PREROLL = 400 * 16
-HEARS: tuple[type[Event], ...] = (Partial, Final)
+HEARS: tuple[type[Event], ...] = (Partial, Final, SecondLook)
 
 
 class Echo:
@@ -52,6 +55,11 @@ class Echo:
         text = "silence" if not self.heard.all() else "whole"
         words = (Spoken(text, self._first, end),)
         guess = Hypothesis(self._utterance, text, self._first, end, final=True, words=words)
+        self._results.put_nowait(guess)
+
+    def look_again(self) -> None:
+        end = self._first + len(self.heard)
+        guess = Hypothesis(self._utterance, "again", self._first, end, False, second=12.5)
         self._results.put_nowait(guess)
 
     def settle(self) -> None:
@@ -213,3 +221,30 @@ async def test_settled_words_are_told_as_such() -> None:
         await fed(engine, 0)
         engine.sessions[0]._results.put_nowait(Hypothesis(0, "hi", 0, 0, False, settled=True))
         assert (await agent.heard(Partial)).settled
+
+
+async def test_what_is_short_and_said_over_the_agent_is_looked_at_twice() -> None:
+    """Not what is said to a silent agent, and nothing that is longer than the setting."""
+    engine = Echoes()
+    actor = SttActor(engine, preroll_ms=400, second_look_ms=700)
+    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
+
+        async def said(onset: int, samples: int) -> Final:
+            say(agent, onset, onset + samples)
+            agent.publish(SpeechStarted(call=CALL, onset=onset))
+            await fed(engine, samples)
+            await until(lambda: engine.sessions[-1].heard[-1] == (onset + samples - 1) % 32_767 + 1)
+            agent.publish(SpeechEnded(call=CALL, onset=onset, end=onset + samples, voiced=samples))
+            return await agent.heard(Final, utterance=onset)
+
+        assert not (await said(0, 4800)).second
+        agent.publish(TurnStarted(call=CALL, turn=1, text="x", start=0, end=4800))
+        assert (await said(4800, 4800)).second
+        look = await agent.heard(SecondLook)
+        assert (look.utterance, look.text, look.command_nats) == (4800, "again", 12.5)
+        assert (look.start, look.end) == (4800, 9600)
+        assert not (await said(9600, 12_800)).second
+        agent.publish(
+            TurnEnded(call=CALL, turn=1, outcome="completed", asked="x", heard="", answer="")
+        )
+        assert not (await said(22_400, 4800)).second

@@ -182,6 +182,27 @@ async def test_who_goes_on_after_a_pause_is_understood_as_if_nothing_had_settled
     assert (final.text, final.end) == (REQUEST, len(pcm) // 2)
 
 
+async def _looked_at(session: SttSession, utterance: int, clip: str) -> tuple[str, float]:
+    """The words of a second look, and how much nearer to a command."""
+    _speak(session, utterance, _packets(_clip(clip)))
+    session.look_again()  # type: ignore[attr-defined] # not every session can
+    async for said in session.results():
+        if said.second is not None:
+            assert (said.utterance, said.final) == (utterance, False)
+            return said.text, said.second
+    raise AssertionError("no second look")
+
+
+async def test_a_second_look_tells_commands_from_backchannels(session: PocketsphinxSession) -> None:
+    """And what is heard after it is heard as if there had been none."""
+    text, nats = await _looked_at(session, 1, "interruption-stop_please-slt.wav")
+    assert (text, nats > 40) == ("stop please", True)
+    text, nats = await _looked_at(session, 2, "backchannel-okay-rms.wav")
+    assert (text, nats < 0) == ("okay", True)
+    _speak(session, 3, _packets(_question()))
+    assert (await _until_final(session))[-1].text == QUESTION
+
+
 async def test_partial_ms_is_a_setting() -> None:
     engine: SttEngine = PocketsphinxEngine(partial_ms=10_000)
     session = await engine.open()
@@ -238,6 +259,8 @@ async def test_backlog_is_seen_and_worked_off(session: PocketsphinxSession) -> N
     assert session.backlog_ms == 0
     _speak(session, 1, [_request()])
     assert session.backlog_ms == len(_request()) / 32
+    while not session.runs:  # noqa: ASYNC110 - the system tells it to nobody
+        await asyncio.sleep(0)
     await _until_final(session)
     assert session.backlog_ms == 0
 
@@ -249,6 +272,8 @@ async def test_a_hung_decoder_shows_as_backlog_and_can_be_closed(
     _speak(session, 1, _packets(_request()))
     behind = asyncio.ensure_future(_until_final(session))
     assert session.backlog_ms == len(_request()) / 32
+    while session.runs:  # noqa: ASYNC110 - the signal is on its way
+        await asyncio.sleep(0)
     await session.close()
     assert await behind == []
 

@@ -6,12 +6,15 @@ import itertools
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from actors.channel import Channel
 from actors.segments import Segment, covered_to, may_merge, merge, merged, problems
 from actors.speakers import Speakers
 from actors.transcript import Transcript, read
+from engines.protocols import Hypothesis, Spoken
 
 sessions = st.sampled_from([None, "A", "B", "C"])
 
@@ -61,6 +64,114 @@ def test_o9_an_unknown_session_merges_with_any_but_is_no_bridge() -> None:
     assert may_merge(unknown, b)
     assert merge(a, unknown).stt_session == "A"
     assert [s.stt_session for s in merged([a, unknown, b])] == ["A", "B"]
+
+
+class Mute:
+    """A session that takes what it is given."""
+
+    def begin(self, utterance: int, first: int) -> None: ...
+
+    def feed(self, pcm: bytes) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def settle(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def look_again(self) -> bool:
+        return False
+
+
+class PinningMachine(RuleBasedStateMachine):
+    """O9: sessions come and go in the middle of speech. Every word says whose it is: it must stay so."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.channel = Channel(0, (), preroll=40, longest=500)
+        self.written: list[Segment] = []
+        self.sessions = 0
+        self.session = ""
+        self.past: list[str] = []
+        self.opens()
+
+    @precondition(lambda self: not self.session)
+    @rule()
+    def opens(self) -> None:
+        self.session = self.named()
+        self.channel.go_live(Mute(), [b""] * len(self.channel.owed))
+
+    def named(self) -> str:
+        self.sessions += 1
+        return f"S{self.sessions}"
+
+    @precondition(lambda self: self.session)
+    @rule()
+    def dies(self) -> None:
+        self.channel.session = None
+        self.past.append(self.session)
+        self.session = ""
+
+    @rule(samples=st.integers(1, 400), spoken=st.booleans())
+    def sound(self, samples: int, spoken: bool) -> None:
+        if spoken:
+            self.channel.started(self.channel.heard_to)
+        self.channel.frame(self.channel.heard_to, bytes(2 * samples))
+
+    @rule()
+    def pause(self) -> None:
+        self.channel.ended()
+
+    @precondition(lambda self: self.session)
+    @rule()
+    def answers(self) -> None:
+        if self.channel.owed and self.channel.awaits(self.channel.owed[0].onset):
+            onset = self.channel.owed[0].onset
+            guess = Hypothesis(onset, f"{self.session}-live", onset, onset + 1, final=True)
+            self.written += self.channel.final(guess, self.session, "")
+
+    @precondition(lambda self: not self.session)
+    @rule()
+    def batch(self) -> None:
+        session, end = self.named(), self.channel.cut()
+        owed = [utterance for utterance in self.channel.owed if (utterance.end or end + 1) <= end]
+        words = tuple(Spoken(f"{session}-batch", one.start, one.start + 1) for one in owed)
+        guess = Hypothesis(0, "", 0, end, final=True, words=words) if owed else None
+        self.written += self.channel.batched(end, guess, session)
+
+    @precondition(lambda self: self.past)
+    @rule(data=st.data())
+    def late(self, data: st.DataObject) -> None:
+        """What an old session says after all takes no part, and moves nothing."""
+        session = data.draw(st.sampled_from(self.past))
+        start = max(0, self.channel.covered_to - 1)
+        self.written.append(
+            Segment(
+                channel=0,
+                start=start,
+                end=start + 1,
+                kind="late",
+                text=f"{session}-late",
+                stt_session=session,
+            )
+        )
+
+    @invariant()
+    def words_stay_with_their_session(self) -> None:
+        if not hasattr(self, "written"):
+            return
+        assert problems(self.written) == []
+        for segment in (*self.written, *merged(self.written)):
+            assert {word.partition("-")[0] for word in segment.text.split()} <= {
+                segment.stt_session
+            }
+            assert ("late" in segment.text) == (segment.kind == "late")
+        said = sorted(word for segment in self.written for word in segment.text.split())
+        assert sorted(w for one in merged(self.written) for w in one.text.split()) == said
+
+
+PinningMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestPinning = PinningMachine.TestCase
 
 
 @given(calls(), st.data())

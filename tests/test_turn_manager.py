@@ -268,6 +268,13 @@ async def test_a_lost_line_and_a_goodbye_close_the_call() -> None:
         await until(lambda: manager.gauges()["active_calls"] == 0)
 
 
+async def test_a_call_that_was_forgotten_is_closed_for_the_others_when_its_line_is_lost() -> None:
+    """turn_manager was killed while the disk took no notebook: the others have the call still."""
+    async with called() as (room, _):
+        room.publish(LineLost(call="C0", silent_ms=5000))
+        assert (await room.heard(CallClosed)).call == "C0"
+
+
 def taken(room: Room) -> list[tuple[str, str, int, int]]:
     """The steps told so far."""
     return [step for event in room.past(Steps) for step in event.steps]

@@ -17,10 +17,13 @@ from schemas import (
     CancelCall,
     Duck,
     Event,
+    Final,
     Hold,
     LlmFinished,
     PlaybackStarted,
+    SecondLook,
     Sentence,
+    SpeechEnded,
     TurnTick,
 )
 from tests.talk import (
@@ -134,6 +137,17 @@ SCENES: dict[str, tuple[Steps, int, list[str]]] = {
     ),
     "a cough without words is let pass": (
         [*SPEAKING, *over(1150, 200, "")],
+        5000,
+        [*ASKED, "restore 1"],
+    ),
+    "people who talk far off are nobody, whatever they seem to say": (
+        [
+            *SPEAKING,
+            (1150, on(1150)),
+            (1200, part(1150, "and all")),
+            (1400, SpeechEnded(call=CALL, onset=18_400, end=18_400, voiced=0, murmur=True)),
+            (1450, fin(1150, "and all you can say")),
+        ],
         5000,
         [*ASKED, "restore 1"],
     ),
@@ -340,3 +354,44 @@ def test_an_answer_that_begins_to_sound_under_a_long_voice_is_held_at_once() -> 
     ]
     assert [type(event) for event in said[5]] == [Hold]
     assert [type(event) for event in said[6]] == [Duck, Hold]
+
+
+def short_word(second_at: int, text: str, nats: float, since: int = 1200) -> Steps:
+    """576 ms of voice over the agent, understood as "hm"; a second look comes at `second_at` ms."""
+    end = since + 576
+    look = SecondLook(call=CALL, utterance=since * 16, text=text, start=0, end=0, command_nats=nats)
+    return [
+        *SPEAKING,
+        (since, on(since)),
+        *((at, goes(since, at - since)) for at in range(since + 100, end, 100)),
+        (end + 250, ends(since, 576)),
+        (end + 260, Final(call=CALL, utterance=since * 16, text="hm", start=0, end=0, second=True)),
+        (second_at, look),
+    ]
+
+
+def test_a_second_look_decides_and_its_words_are_the_question() -> None:
+    told = play(short_word(2300, "never mind", 194), 6000, FullDuplex(Judge()))
+    assert told == [
+        *ASKED,
+        "Hold",
+        "stop 1",
+        "interrupted 1: it is",
+        "turn 2: never mind",
+        "respond 2: how late is it | it is [interrupted by the caller] | never mind",
+    ]
+
+
+def test_a_second_look_may_say_that_nothing_was_meant() -> None:
+    steps = short_word(2300, "mm hm", -20)
+    assert play(steps, 3000, FullDuplex(Judge())) == [*ASKED, "Hold", "restore 1"]
+
+
+def test_a_second_look_that_is_late_finds_the_agent_speaking_and_still_counts() -> None:
+    told = play(short_word(3300, "never mind", 194), 3400, FullDuplex(Judge()))
+    assert told[:5] == [*ASKED, "Hold", "restore 1", "stop 1"]
+
+
+def test_a_second_look_that_never_comes_holds_nothing_up() -> None:
+    told = play(short_word(9000, "never mind", 194), 8999, FullDuplex(Judge()))
+    assert told[:4] == [*ASKED, "Hold", "restore 1"]

@@ -12,12 +12,14 @@ import soxr
 from bus.recording import Record, read
 from ops import wav
 from ops.facts import told
-from schemas import AgentPcm, Speech, TurnStarted
+from schemas import AgentPcm, Final, Speech, SpeechEnded, SttDegraded, TurnStarted
 from soak.duplex.caller import Placed
 from soak.duplex.levels import RATE, Sound
 from soak.duplex.sounds import Prepared
 from soak.duplex.trials import Trial
 
+STARVED_S = 2.0
+"""Words later than that were not waited for (`turns.final_wait_ms`): the box was overloaded."""
 AHEAD = 50
 """Frames that may have been lost in a row: a second."""
 
@@ -45,7 +47,7 @@ class Scene:
     """One trial as it sounded, 16 kHz, full scale 1.0. All positions are samples of the call.
 
     The caller's sound lies in [began, end), the trial's onset at `onset`; -1: it never began.
-    `asked`: the texts of the turns begun, in order.
+    `asked`: the texts of the turns begun, in order. `deaf`: why the recogniser was none; "" if it was well.
     """
 
     trial: Trial
@@ -57,6 +59,7 @@ class Scene:
     turns: Sequence[Turn] = ()
     asked: dict[int, str] = field(default_factory=dict)
     late_ms: float = 0.0
+    deaf: str = ""
 
     def of(self, turn: Turn) -> Sound:
         """The agent's sound from the turn's start to the end of the recording, without other turns'."""
@@ -82,7 +85,18 @@ def load(
         turns=turns_of(records, placed, len(agent)),
         asked={fact.turn: fact.text for _, fact in told(records, TurnStarted) if fact.turn},
         late_ms=late_ms,
+        deaf=deaf(records),
     )
+
+
+def deaf(records: Sequence[Record]) -> str:
+    """Whether the recogniser failed, or had no processor: such a call shows nothing about turn taking."""
+    if failed := told(records, SttDegraded):
+        return f"the recogniser failed: {failed[0][1].why}"
+    ends = {event.onset: ns for ns, event in told(records, SpeechEnded)}
+    late_ns = [ns - ends[f.utterance] for ns, f in told(records, Final) if f.utterance in ends]
+    latest_s = max(late_ns, default=0) / 1e9
+    return f"words came {latest_s:.1f} s after speech" if latest_s > STARVED_S else ""
 
 
 def turns_of(records: Sequence[Record], placed: Sequence[Placed], length: int) -> list[Turn]:

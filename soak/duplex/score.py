@@ -82,6 +82,8 @@ def score(scene: Scene) -> Outcome:
     found = _base(scene)
     if scene.late_ms > LATE_MS:
         return _with(found, invalid=f"the harness was {scene.late_ms:.0f} ms late")
+    if scene.deaf:
+        return _with(found, invalid=scene.deaf)
     if not scene.trial.over_agent:
         return _own_turn(scene, found)
     turn = _spoken_over(scene)

@@ -11,6 +11,9 @@ import numpy as np
 from soak.duplex.score import Outcome
 from soak.duplex.trials import KINDS
 
+MOST_INVALID = 0.05
+"""Share of the trials."""
+
 
 class Spread(msgspec.Struct, frozen=True):
     """Percentiles of a figure over `count` trials, in its own unit."""
@@ -89,6 +92,14 @@ def totals(outcomes: Sequence[Outcome]) -> Totals:
     )
 
 
+def doubtful(total: Totals) -> str:
+    """What to say loudly about a run of which too many trials count for nothing; "" for none."""
+    share = total.invalid / max(1, total.invalid + sum(total.trials.values()))
+    if share <= MOST_INVALID:
+        return ""
+    return f"{share:.0%} of the trials are invalid: these figures are worth little; use fewer --parallel"
+
+
 def _yielded(outcome: Outcome) -> bool:
     return bool(outcome.stopped) and "did not yield" not in outcome.failed
 
@@ -134,6 +145,7 @@ def as_json(outcomes: Sequence[Outcome], total: Totals, **about: Any) -> dict[st
     return {
         **about,
         "totals": msgspec.to_builtins(total),
+        "doubtful": doubtful(total),
         "bars": [bar._asdict() for bar in bars(total)],
         "trials": msgspec.to_builtins(list(outcomes)),
     }

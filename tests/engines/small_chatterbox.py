@@ -18,18 +18,21 @@ def shrunken() -> Iterator[None]:
     from chatterbox.models.s3gen import s3gen
     from chatterbox.models.t3.llama_configs import LLAMA_CONFIGS
 
-    kept = (s3gen.UpsampleConformerEncoder, s3gen.ConditionalDecoder, s3gen.S3Tokenizer)
+    names = ("UpsampleConformerEncoder", "ConditionalDecoder", "S3Tokenizer", "HiFTGenerator")
+    kept = {name: getattr(s3gen, name) for name in names}
     layers = {"Llama_520M": "num_hidden_layers", "GPT2_medium": "n_layer"}
     sizes = {name: LLAMA_CONFIGS[name][key] for name, key in layers.items()}
-    s3gen.UpsampleConformerEncoder = _less(kept[0], num_blocks=1)
-    s3gen.ConditionalDecoder = _less(kept[1], num_mid_blocks=1, n_blocks=1)
-    s3gen.S3Tokenizer = _small_tokenizer(kept[2])
+    s3gen.UpsampleConformerEncoder = _less(kept[names[0]], num_blocks=1)
+    s3gen.ConditionalDecoder = _less(kept[names[1]], num_mid_blocks=1, n_blocks=1)
+    s3gen.S3Tokenizer = _small_tokenizer(kept[names[2]])
+    s3gen.HiFTGenerator = _less(kept[names[3]], base_channels=64)
     for name, key in layers.items():
         LLAMA_CONFIGS[name][key] = 2
     try:
         yield
     finally:
-        s3gen.UpsampleConformerEncoder, s3gen.ConditionalDecoder, s3gen.S3Tokenizer = kept
+        for name, kind in kept.items():
+            setattr(s3gen, name, kind)
         for name, key in layers.items():
             LLAMA_CONFIGS[name][key] = sizes[name]
 
@@ -85,12 +88,12 @@ def _added(number: int, mark: str) -> dict[str, Any]:
     return {"id": number, "content": mark, "special": True, **off}
 
 
-def voice_wav(path: Path) -> Path:
-    """Seven seconds of something with a pitch: a voice prompt."""
+def voice_wav(path: Path, seconds: float = 1.0) -> Path:
+    """Something with a pitch: a voice prompt. A short one: each step of the flow goes through it."""
     import numpy as np
     import soundfile
 
-    at = np.arange(7 * 24_000) / 24_000
+    at = np.arange(int(seconds * 24_000)) / 24_000
     pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * at)
     phase = np.cumsum(2 * np.pi * pitch / 24_000)
     sound = sum(np.sin(k * phase) / k for k in range(1, 12)) * (0.3 + 0.2 * np.sin(9 * at))

@@ -19,7 +19,7 @@ from engines.protocols import EngineError
 from engines.tts_chatterbox import ChatterboxVoice
 from tests.engines.small_chatterbox import build, shrunken, voice_wav
 
-TEXT = "Hi you."
+TEXT = "Hi."
 CANCELS = 200
 
 
@@ -37,7 +37,7 @@ def settings(folder: Path) -> ChatterboxSettings:
         voice_wav=str(voice_wav(folder / "voice.wav")),
         device="cpu",
         first_tokens=6,
-        chunk_tokens=10,
+        chunk_tokens=25,
         context_tokens=4,
     )
 
