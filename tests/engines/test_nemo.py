@@ -241,7 +241,7 @@ async def test_calls_leave_nothing_behind(live: NemoSettings, sounds: list[bytes
             rss.append(process.memory_info().rss / 1e6)
     slope = np.polyfit(np.arange(CALLS - 100), rss[100:], 1)[0]
     print(f"{aborted} of {CALLS} aborted; memory: {1000 * slope:.1f} kB a call, {rss[-1]:.0f} MB")
-    assert slope * CALLS < 50, "MB in 500 calls"
+    assert slope * CALLS < 5, "MB in 500 calls: their caches alone would be 20"
 
 
 async def test_a_step_in_flight_holds_up_neither_cancel_nor_the_loop(
