@@ -223,11 +223,7 @@ class NemoSession:
         """Ask for the final of the open utterance. Raises EngineError when there is none."""
         utterance = self._require_open()
         utterance.ended = True
-        if utterance.settled is not None:
-            utterance.settled = replace(
-                utterance.settled, end=utterance.first + utterance.fed, settled=False
-            )
-        elif utterance.trial is None:
+        if utterance.settled is None and utterance.trial is None:
             utterance.wanted = False
             utterance.main.cutter.close(self._tail)
         self._say_finals()
@@ -313,10 +309,12 @@ class NemoSession:
     def _say_finals(self) -> None:
         """Of utterances that have ended, in order, as far as they are known."""
         while self._utterances and self._utterances[0].ended:
-            if (said := self._utterances[0].settled) is None:
+            utterance = self._utterances[0]
+            if utterance.settled is None:
                 return
             self._utterances.popleft()
-            self._said.put_nowait(replace(said, final=True, settled=False))
+            end = utterance.first + utterance.fed
+            self._said.put_nowait(replace(utterance.settled, end=end, final=True, settled=False))
 
     def _open(self) -> _Utterance | None:
         newest = self._utterances[-1] if self._utterances else None
