@@ -337,6 +337,7 @@ async def test_stt_loses_no_word_when_the_connection_ends_in_mid_sentence(
     server, text, more = DeepgramServer(), "what is seven plus five", "hello world"
     sounds = Sounds(tmp_path / "journal")
     await sounds.load()
+    sounds.journal.journals.opened("C")  # as audio_in does
     hears = (Final, SttDegraded, SttRecovered, EngineFailed)
     async with AsyncExitStack() as ending:
         await ending.enter_async_context(server.serving())
