@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints/core.txt
 ENGINE_PIP = $(@D)/bin/python -m pip --disable-pip-version-check install -q -c constraints/$(notdir $(@D)).txt
 
-.PHONY: help venv demo test bench lint clean engine-chatterbox engine-llama test-engines
+.PHONY: help venv demo test bench lint clean engine-chatterbox engine-llama engine-nemo test-engines
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 14
@@ -41,10 +41,21 @@ engine-chatterbox: .engines/chatterbox/installed  ## the voice Chatterbox, in an
 	@$(ENGINE_PIP) --no-build-isolation -e . pytest pytest-asyncio pytest-timeout
 	@touch $@
 
-test-engines: engine-llama engine-chatterbox  ## the large engines, each in its environment
+engine-nemo: .engines/nemo/installed  ## recognisers of NeMo, in an environment of their own
+
+.engines/nemo/installed: pyproject.toml constraints/nemo.txt
+	@echo "installing NeMo into .engines/nemo (a few minutes, 2 GB)…"
+	@$(PYTHON) -m venv .engines/nemo
+	@$(ENGINE_PIP) torch 'setuptools<81' wheel
+	@$(ENGINE_PIP) 'nemo_toolkit[asr]'
+	@$(ENGINE_PIP) --no-build-isolation -e . pytest pytest-asyncio pytest-timeout
+	@touch $@
+
+test-engines: engine-llama engine-chatterbox engine-nemo  ## the large engines, each in its environment
 	@$(PIP) install -q -c $(CONSTRAINTS) -r constraints/test-engines.txt
 	@$(BIN)/python -m pytest tests/engines/test_llama.py tests/engines/test_run_llama.py
 	@.engines/chatterbox/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_chatterbox.py
+	@.engines/nemo/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_nemo.py
 
 engine-llama: venv  ## llama-server, from the pinned source or the one on PATH
 	@$(BIN)/python -P -m ops.build_llama

@@ -14,6 +14,7 @@ from engines.outside import outside
 from engines.protocols import BatchStt, SttEngine, Vad, Voice
 
 if TYPE_CHECKING:
+    from engines.nemo_stack import NemoSettings
     from engines.stt_deepgram import DeepgramSettings
 
 Build = Callable[[Settings, Context, Endpoints], Actor]
@@ -74,9 +75,13 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
 
 
 def batch_recogniser(name: str, settings: Settings) -> BatchStt | None:
-    """`pocketsphinx` (embedded), `deepgram` (remote), `none` or another package's."""
+    """`pocketsphinx` (embedded), `nemo`, `deepgram` (remote), `none` or another package's."""
     if name == "none":
         return None
+    if name == "nemo":
+        from engines.batch_nemo import NemoBatch
+
+        return NemoBatch(_nemo(settings))
     if name == "deepgram":
         from engines.batch_deepgram import DeepgramBatch
 
@@ -90,7 +95,11 @@ def batch_recogniser(name: str, settings: Settings) -> BatchStt | None:
 
 
 def recogniser(name: str, settings: Settings) -> SttEngine:
-    """`pocketsphinx` (embedded), `deepgram` (remote), `null` (hears nothing) or another package's."""
+    """`pocketsphinx` (embedded), `nemo`, `deepgram` (remote), `null` or another package's."""
+    if name == "nemo":
+        from engines.stt_nemo import NemoEngine
+
+        return NemoEngine(_nemo(settings))
     if name == "null":
         from engines.stt_null import NullEngine
 
@@ -105,6 +114,12 @@ def recogniser(name: str, settings: Settings) -> SttEngine:
         return PocketsphinxEngine(settings.stt.partial_ms)
     made: SttEngine = outside("stt", name, settings)
     return made
+
+
+def _nemo(settings: Settings) -> NemoSettings:
+    from engines.nemo_stack import NemoSettings
+
+    return NemoSettings(**msgspec.structs.asdict(settings.nemo))
 
 
 def _deepgram(settings: Settings) -> DeepgramSettings:

@@ -13,17 +13,19 @@ from pathlib import Path
 
 from bus.settings import Settings
 
-ENVIRONMENTS = ("chatterbox",)
+ENVIRONMENTS = ("chatterbox", "nemo")
 """Engines with a folder `.engines/NAME`, made by `make engine-NAME`."""
 
 
 def python_for(actor: str, settings: Settings) -> Path | None:
-    """The interpreter of its preferred engine's environment; None when it needs none, or is not there."""
-    engine = {"tts": settings.tts.engine, "stt": settings.stt.engine}.get(actor, "")
-    if engine not in ENVIRONMENTS:
-        return None
-    python = settings.home / ".engines" / engine / "bin" / "python"
-    return python if python.is_file() else None
+    """The interpreter of its engines' environment; None when it needs none, or is not there."""
+    stt = settings.stt
+    engines = {"tts": (settings.tts.engine,), "stt": (stt.engine, stt.batch_engine)}
+    for engine in engines.get(actor, ()):
+        python = settings.home / ".engines" / engine / "bin" / "python"
+        if engine in ENVIRONMENTS and python.is_file():
+            return python
+    return None
 
 
 def move(actor: str, settings: Settings, arguments: Sequence[str]) -> None:

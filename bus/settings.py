@@ -158,6 +158,18 @@ class Deepgram(Section, frozen=True):
     token: Secret = Secret()
 
 
+class Nemo(Section, frozen=True):
+    """Recognisers of NeMo, in an environment of their own: `make engine-nemo`."""
+
+    model: NonEmpty = "nvidia/nemotron-speech-streaming-en-0.6b"
+    batch_model: NonEmpty = "nvidia/parakeet-tdt-0.6b-v2"
+    att_context_ms: Literal[80, 160, 560, 1120] = 160
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    max_sessions: Annotated[int, Meta(ge=1, le=256)] = 2
+    tail_ms: Annotated[int, Meta(ge=80, le=2000)] = 320
+    cpu_threads: Annotated[int, Meta(ge=1, le=256)] = 1
+
+
 class Turns(Section, frozen=True):
     """When a turn ends, when an interruption is meant, and what the model is told."""
 
@@ -352,6 +364,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     journal: Journal = Journal()
     stt: Stt = Stt()
     deepgram: Deepgram = Deepgram()
+    nemo: Nemo = Nemo()
     turns: Turns = Turns()
     watch: Watch = Watch()
     phrases: Phrases = Phrases()
@@ -398,6 +411,7 @@ SECTIONS: dict[str, type[Section]] = {
     "journal": Journal,
     "stt": Stt,
     "deepgram": Deepgram,
+    "nemo": Nemo,
     "turns": Turns,
     "watch": Watch,
     "phrases": Phrases,
@@ -413,8 +427,8 @@ SECTIONS: dict[str, type[Section]] = {
 
 OURS = {
     "vad": ("pysilero", "silero-onnx"),
-    "stt": ("deepgram", "null", "pocketsphinx"),
-    "batch": ("deepgram", "none", "pocketsphinx"),
+    "stt": ("deepgram", "nemo", "null", "pocketsphinx"),
+    "batch": ("deepgram", "nemo", "none", "pocketsphinx"),
     "tts": ("chatterbox", "espeak"),
     "tools": ("hang_up", "time", "transfer"),
 }

@@ -71,7 +71,7 @@ class Checker:
 def allowed(kind: inspect.Type) -> str:
     """The values a field takes, in words: its type, and its range or its choices."""
     if isinstance(kind, inspect.LiteralType):
-        return ", ".join(f'"{choice}"' for choice in kind.values)
+        return ", ".join(f'"{one}"' if isinstance(one, str) else str(one) for one in kind.values)
     if isinstance(kind, inspect.BoolType):
         return "true, false"
     if isinstance(kind, inspect.IntType | inspect.FloatType):

@@ -32,6 +32,17 @@ def test_embedded_engines_need_none(tmp_path: Path) -> None:
     assert python_for("tts", settings) is None
 
 
+def test_stt_moves_for_its_batch_engine_too(tmp_path: Path) -> None:
+    where = home(tmp_path, "[stt]\nbatch_engine = 'nemo'\n")
+    settings = load(env={"BARGEIN_HOME": str(where)})
+    assert python_for("stt", settings) is None, "nothing is installed"
+    python = where / ".engines" / "nemo" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert python_for("stt", settings) == python
+    assert python_for("tts", settings) is None
+
+
 def test_the_actor_is_the_same_process_in_another_environment(tmp_path: Path) -> None:
     """The environment's python here only tells who it is and what it was asked for."""
     where = home(tmp_path, "[tts]\nengine = 'chatterbox'\n")
