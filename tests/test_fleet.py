@@ -162,7 +162,7 @@ def test_an_answer_outlives_llm_and_tts_and_a_call_turn_manager(running: Fleet) 
     pids = {name: running.pid(name) for name in ("llm", "tts", "turn_manager")}
     moments = (12_000, 32_000, 80_000)
     watch = WhilePlayed(**dict(zip(pids, zip(pids.values(), moments, strict=True), strict=True)))
-    clips = [clip(*STORY, Cue("clock", 0.3)), clip(*PLUS, Cue("silent", 0.5))]
+    clips = [clip(*STORY, Cue("clock", 0.3)), clip(*PLUS, Cue("silent", 2.5))]
     _, records = running.place(clips, watch=watch)
     assert {event.actor for event in past(records, ActorBack)} >= {"llm", "tts"}
     story, apology, last = past(records, TurnEnded)
