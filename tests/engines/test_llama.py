@@ -142,6 +142,7 @@ def test_a_caller_interrupts_a_call_that_is_answered_by_it(model: Path) -> None:
         'url = "http://127.0.0.1:8808/v1"': f'url = "{url}"',
         'model = ""': f'model = "{model}"',
         "port = 8810": f"port = {port}",
+        "arguments = []": 'arguments = ["-n", "60"]',  # tokens: by itself it never ends
     }
     clips = [
         clip("long_request", "rms", "tell me a very long story", Cue("clock", 0.5)),
