@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 
 from ops.line import Line
-from schemas import CallClosed, CallerPcm, CallOpened, CloseCall, Done, LineResend, OpenCall
+from schemas import CallClosed, CallerPcm, CallOpened, CloseCall, Done, OpenCall
 from tests.counting import FRAME, numbered
 from tests.rig import rig, until
 from tests.test_audio_in import actor, joined
@@ -18,7 +18,7 @@ SECOND = 16_000
 
 async def test_the_last_frames_reach_an_audio_in_that_was_away_at_the_end() -> None:
     """No frame follows them that could show audio_in what it misses."""
-    async with asyncio.timeout(10), rig(CallerPcm, CallClosed, LineResend) as agent:
+    async with asyncio.timeout(10), rig(CallerPcm, CallClosed) as agent:
         agent.replies = {OpenCall: CallOpened(call=CALL, line="test"), CloseCall: Done()}
         line = Line(agent.context, agent.where, call=CALL)
         await line.__aenter__()
@@ -31,4 +31,3 @@ async def test_the_last_frames_reach_an_audio_in_that_was_away_at_the_end() -> N
             await leaving
         sound = joined(agent.past(CallerPcm))
         assert np.array_equal(sound, np.frombuffer(numbered(0, SECOND), np.int16))
-        assert not agent.past(LineResend), "it was sent unasked"
