@@ -37,6 +37,9 @@ CALL = "0" * 26
 SETTLE_S = 0.4
 """From the last message sent to all of them lying in the receiver's queue."""
 
+LAST_S = 5.0
+"""s that the last events are waited for."""
+
 
 def event(number: int) -> Event:
     """Of usual size; told apart by `start`."""
@@ -60,7 +63,7 @@ def run(tell: Tell, tiny: bool) -> Result:
                 child.hear()
             tell(f"{singles} single events each way")
             sent = _send(sender, "singles", singles)
-            rows = _latency(sent, _received(ours), _received(plain))
+            rows = _latency(sent, _received(ours, singles), _received(plain, singles))
             rates: dict[str, list[float]] = {"ours": [], "plain": []}
             for number in range(bursts):
                 tell(f"burst {number + 1} of {bursts}, {burst} events each way")
@@ -80,9 +83,13 @@ def _send(sender: Child, what: str, count: int) -> dict[str, list[int]]:
     return sent
 
 
-def _received(child: Child) -> dict[str, int]:
-    child.tell("times")
-    times: dict[str, int] = child.hear()
+def _received(child: Child, count: int) -> dict[str, int]:
+    """When each came; the last ones may still be under way when the sender is done."""
+    times: dict[str, int] = {}
+    deadline = time.monotonic() + LAST_S
+    while len(times) < count and time.monotonic() < deadline:
+        child.tell("times")
+        times = child.hear()
     return times
 
 

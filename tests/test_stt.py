@@ -233,12 +233,14 @@ async def test_what_is_short_and_said_over_the_agent_is_looked_at_twice() -> Non
             say(agent, onset, onset + samples)
             agent.publish(SpeechStarted(call=CALL, onset=onset))
             await fed(engine, samples)
-            await until(lambda: engine.sessions[-1].heard[-1] == (onset + samples - 1) % 32_767 + 1)
+            last = (onset + samples - 1) % 32_767 + 1
+            await until(lambda: list(engine.sessions[-1].heard[-1:]) == [last])
             agent.publish(SpeechEnded(call=CALL, onset=onset, end=onset + samples, voiced=samples))
             return await agent.heard(Final, utterance=onset)
 
         assert not (await said(0, 4800)).second
         agent.publish(TurnStarted(call=CALL, turn=1, text="x", start=0, end=4800))
+        await until(lambda: actor._streams[CALL, 0].channel.look_at > 0)
         assert (await said(4800, 4800)).second
         look = await agent.heard(SecondLook)
         assert (look.utterance, look.text, look.command_nats) == (4800, "again", 12.5)
@@ -247,4 +249,5 @@ async def test_what_is_short_and_said_over_the_agent_is_looked_at_twice() -> Non
         agent.publish(
             TurnEnded(call=CALL, turn=1, outcome="completed", asked="x", heard="", answer="")
         )
+        await until(lambda: not actor._streams[CALL, 0].channel.look_at)
         assert not (await said(22_400, 4800)).second
