@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ctypes
 import json
+import os
 import re
 import signal
 import sys
@@ -44,7 +45,7 @@ def main() -> int:
         if llama_is_asked(settings):
             return asyncio.run(attend(settings.llama, settings.home))
         print(f"llama: idle, llm.url is {settings.llm.url}", flush=True)
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        os.execvp("sleep", ("sleep", "infinity"))  # 2 MB until SIGTERM, where Python would hold 37
     except BargeinError as error:
         print(f"llama: {error}", file=sys.stderr)
         return error.exit_code
