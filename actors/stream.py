@@ -672,8 +672,9 @@ class Stream:
             async with asyncio.timeout(LAST_WORDS_S):
                 while not self._settled.is_set():
                     pinned.check(self._emit.clock.now(), nothing_owed=False)
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._settled.wait(), LOOK_S)
+                    with suppress(TimeoutError):  # wait_for would swallow a cancel (Python 3.11)
+                        async with asyncio.timeout(LOOK_S):
+                            await self._settled.wait()
         except EngineError as error:
             self._degrade(str(error))
         except TimeoutError:

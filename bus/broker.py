@@ -57,8 +57,8 @@ class Broker:
 
 def relay(inward: zmq.Socket[bytes], outward: zmq.Socket[bytes]) -> None:
     """Pass messages one way and subscriptions the other until the context ends."""
-    inward.send(b"\x01")
     try:
+        inward.send(b"\x01")
         zmq.proxy(inward, outward)
     except zmq.ContextTerminated:
         pass

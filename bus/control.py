@@ -48,6 +48,7 @@ MANAGER = "turn_manager"
 HELLO_EVERY_MS = 500
 DOOR_HWM = 10_000
 DOOR_LIMIT = 1_048_576
+_SERIAL = itertools.count()
 
 
 class Control(threading.Thread):
@@ -95,7 +96,7 @@ class Control(threading.Thread):
         )
 
     def _open(self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoints) -> None:
-        wake = f"inproc://wake-{id(self)}"
+        wake = f"inproc://wake-{next(_SERIAL)}"  # not id(): zmq gives an address back late
         self._woken = make(context, zmq.PULL)
         self._woken.bind(wake)
         self._wake = make(context, zmq.PUSH)

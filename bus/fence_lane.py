@@ -28,6 +28,7 @@ log = structlog.get_logger()
 ACKED = prefix(Acked)
 END = b"end of the lane\0"
 STOP_EVERY_S = 0.05
+_SERIAL = itertools.count()
 
 
 class FenceLane(threading.Thread):
@@ -53,7 +54,7 @@ class FenceLane(threading.Thread):
         self._release, self._rolled = release, rolled
         self._numbers = itertools.count(1)
         self._refused = Seldom("CANCEL frame refused")
-        own = f"inproc://fence-lane-{id(self)}"
+        own = f"inproc://fence-lane-{next(_SERIAL)}"  # not id(): zmq gives an address back late
         self._ender = make(context, zmq.PUB)
         self._ender.bind(own)
         self._back = make(context, zmq.DEALER)

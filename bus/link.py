@@ -98,8 +98,9 @@ class Link:
         while number not in self._echoed:
             send(self._pub[lane], frames)
             self._heard.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._heard.wait(), PROBE_EVERY_MS / 1000)
+            with contextlib.suppress(TimeoutError):  # wait_for would swallow a cancel (Python 3.11)
+                async with asyncio.timeout(PROBE_EVERY_MS / 1000):
+                    await self._heard.wait()
 
     def subscribe(self, kind: type[Event], call: str = "") -> None:
         """Hear one more kind."""

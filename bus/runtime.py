@@ -196,7 +196,18 @@ class Runtime:
         self.link.publish(self.heartbeat())
 
     async def stop(self) -> None:
-        """End all work, then the control lane, then the sockets."""
+        """End all work, then the control lane, then the sockets.
+
+        Who is cancelled meanwhile is so afterwards: a socket left open would keep the context for ever.
+        """
+        stopping = asyncio.get_running_loop().create_task(self._stop())
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            await stopping
+            raise
+
+    async def _stop(self) -> None:
         self.desk.ready = False
         for task in self._tasks:
             task.cancel()

@@ -99,7 +99,8 @@ class ActorReplay:
         """Its engine may have to be loaded, or be somewhere else and not there."""
         limit_s = START_S.get(self._name, LONGEST_START_S)
         try:
-            await asyncio.wait_for(runtime.__aenter__(), limit_s)
+            async with asyncio.timeout(limit_s):
+                await runtime.__aenter__()
         except TimeoutError:
             at = f" at {self._settings.llm.url}; start it" if self._name == "llm" else ""
             raise ReplayFailed(

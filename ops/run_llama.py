@@ -128,7 +128,8 @@ class Child:
         if self.process.returncode is None:
             self.process.terminate()
             try:
-                await asyncio.wait_for(self.process.wait(), STOP_S)
+                async with asyncio.timeout(STOP_S):
+                    await self.process.wait()
             except TimeoutError:
                 self.process.kill()
         await self.process.wait()

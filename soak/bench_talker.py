@@ -48,7 +48,8 @@ class Busy:
         await self._link.listen(hears, self._take, self.line.call)
         await self.line.__aenter__()
         self._task = asyncio.create_task(self._talk())
-        await asyncio.wait_for(self.speaking.wait(), BUSY_S)
+        async with asyncio.timeout(BUSY_S):
+            await self.speaking.wait()
 
     def _take(self, event: Event, stamp: Stamp) -> None:
         if isinstance(event, AgentPcm):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from bus.stamps import Stamper
 from schemas import CallOpened, Cancel, Event, Hello, Stamp, TurnCancelled, Welcome
 
 serial = itertools.count()
+PATIENCE_S = 40.0
 E = TypeVar("E", bound=Event)
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -180,6 +182,25 @@ async def rig(
         yield made
     finally:
         await made.close()
-        ended = asyncio.get_running_loop().run_in_executor(None, context.term)
-        await asyncio.wait_for(ended, 5)
+        await ended(context)
         made.broker.join()
+
+
+async def ended(context: Context) -> None:
+    """The context terminates, or the test fails and tells which sockets were left open.
+
+    On a thread of its own: one of the loop's would be waited for when the loop closes, without end.
+    """
+    done = threading.Event()
+
+    def end() -> None:
+        context.term()
+        done.set()
+
+    threading.Thread(target=end, daemon=True).start()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await until(done.is_set)
+    except TimeoutError:
+        left = [repr(socket) for socket in context._sockets if not socket.closed]
+        raise AssertionError(f"the context does not end; sockets left open: {left}") from None

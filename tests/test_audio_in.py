@@ -100,7 +100,7 @@ async def replayed(agent: Rig, first: int) -> Event:
 
 
 async def test_a_line_at_16_khz_passes_untouched() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor()):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor()):
         sound = tone(3200)
         line(agent, sound)
         frames = await up_to(agent, 3200)
@@ -110,7 +110,7 @@ async def test_a_line_at_16_khz_passes_untouched() -> None:
 
 async def test_a_line_at_44_1_khz_is_resampled_without_moving_it() -> None:
     sound = np.concatenate([np.zeros(22_050, np.int16), tone(22_050, 44_100)])
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor()):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor()):
         line(agent, sound, rate=44_100)
         out = joined(await up_to(agent, 15_900)).astype(float)
         begins = int(np.argmax(np.abs(out) > 1000))
@@ -120,7 +120,7 @@ async def test_a_line_at_44_1_khz_is_resampled_without_moving_it() -> None:
 
 async def test_a_hole_stays_one_and_a_duplicate_is_skipped() -> None:
     """Silence in its place would pass for what the caller said."""
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor()):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor()):
         sound = tone(1600)
         line(agent, sound[:640])
         line(agent, sound[320:640], first=320)
@@ -136,7 +136,7 @@ async def test_a_hole_stays_one_and_a_duplicate_is_skipped() -> None:
 
 async def test_after_a_restart_positions_go_on_where_the_line_is() -> None:
     """Not an hour of silence, in one frame that nobody takes."""
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor()):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor()):
         hour = 3600 * 8000
         line(agent, tone(800, 8000), rate=8000, first=hour)
         frames = await up_to(agent, 2 * hour + 1500)
@@ -144,7 +144,7 @@ async def test_after_a_restart_positions_go_on_where_the_line_is() -> None:
 
 
 async def test_much_sound_at_once_comes_in_frames_that_the_bus_takes() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor()):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor()):
         line(agent, tone(4 * 16_000), ms=3000)
         frames = await up_to(agent, 4 * 16_000)
         assert len(joined(frames)) == 4 * 16_000
@@ -153,7 +153,7 @@ async def test_much_sound_at_once_comes_in_frames_that_the_bus_takes() -> None:
 
 async def test_the_beginning_of_a_call_is_asked_for_though_nothing_is_kept_of_it() -> None:
     """audio_in was being restarted when the call began."""
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor()):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor()):
         sound = tone(16_000)
         line(agent, sound[9600:], first=9600)
         assert (await agent.heard(LineResend)).first == 0
@@ -162,7 +162,7 @@ async def test_the_beginning_of_a_call_is_asked_for_though_nothing_is_kept_of_it
 
 
 async def test_a_position_beyond_belief_is_not_taken() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor()):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor()):
         line(agent, tone(320))
         line(agent, tone(320), first=1 << 40)
         line(agent, tone(320), first=320)
@@ -187,7 +187,7 @@ class Stumbling(Loudness):
 async def test_a_detector_that_raises_moves_no_position() -> None:
     quiet, loud = np.zeros(10 * WINDOW, np.int16), tone(20 * WINDOW)
     stumbling = AudioInActor(Stumbling(), AudioIn(), CallerJournal())
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(stumbling):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(stumbling):
         line(agent, np.concatenate([quiet, loud, quiet]))
         ended = await agent.heard(SpeechEnded)
         assert agent.past(SpeechStarted)[0].onset == 10 * WINDOW
@@ -197,7 +197,7 @@ async def test_a_detector_that_raises_moves_no_position() -> None:
 async def test_where_speech_begins_goes_on_and_ends() -> None:
     quiet, loud = np.zeros(10 * WINDOW, np.int16), tone(20 * WINDOW)
     sound = np.concatenate([quiet, loud, quiet])
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor()):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor()):
         line(agent, sound, first=32 * WINDOW, again=True)
         ended = await agent.heard(SpeechEnded)
         start = 42 * WINDOW
@@ -210,7 +210,7 @@ async def test_where_speech_begins_goes_on_and_ends() -> None:
 
 
 async def test_channels_are_heard_apart() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor()):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor()):
         for channel, level in ((0, 0), (1, 8000)):
             pcm = tone(4 * WINDOW, level=level).tobytes()
             agent.publish(LinePcm(call=CALL, channel=channel, pcm=pcm))
@@ -219,7 +219,7 @@ async def test_channels_are_heard_apart() -> None:
 
 
 async def test_a_line_that_falls_silent_is_lost_once() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor(line_lost_ms=20)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor(line_lost_ms=20)):
         agent.publish(CallOpened(call=CALL, line="test"))
         lost = await agent.heard(LineLost)
         assert lost.call == CALL
@@ -227,7 +227,7 @@ async def test_a_line_that_falls_silent_is_lost_once() -> None:
 
 
 async def test_a_closed_call_is_not_missed() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor(line_lost_ms=20)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor(line_lost_ms=20)):
         agent.publish(CallOpened(call=CALL, line="test"), CallClosed(call=CALL, reason="hangup"))
         agent.publish(CallOpened(call="C2", line="test"))
         assert (await agent.heard(LineLost)).call == "C2"
@@ -237,7 +237,7 @@ async def test_a_closed_call_is_not_missed() -> None:
 async def test_sound_is_in_the_journal_before_it_is_published(tmp_path: Path) -> None:
     """Its files are read here when the frame is heard: nothing is asked of the actor."""
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(40),
         rig(*HEARS) as agent,
         agent.running(actor(folder=tmp_path / "journal")),
     ):
@@ -262,7 +262,7 @@ async def test_a_restarted_audio_in_goes_on_in_mid_word(tmp_path: Path, rate: in
     quiet, loud = np.zeros(rate, np.int16), tone(rate, rate)
     sound = np.concatenate([quiet, loud, quiet])
     kill, back = len(quiet) + rate // 2 // 441 * 441, len(quiet) + rate * 4 // 5 // 441 * 441
-    async with asyncio.timeout(8), rig(*HEARS) as agent:
+    async with asyncio.timeout(40), rig(*HEARS) as agent:
         async with agent.running(actor(folder=tmp_path)) as first:
             line(agent, sound[:kill], rate)
             await until(lambda: first.link.counts["received"] * rate // 50 >= kill)
@@ -288,7 +288,7 @@ async def test_a_restarted_audio_in_goes_on_in_mid_word(tmp_path: Path, rate: in
 async def test_a_full_disk_is_told_and_the_call_goes_on_from_memory(tmp_path: Path) -> None:
     """Here the limit is reached; a disk without room answers in the same way."""
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(40),
         rig(*HEARS) as agent,
         agent.running(actor(folder=tmp_path, max_mb=1)) as audio_in,
     ):
@@ -309,7 +309,7 @@ async def test_a_full_disk_is_told_and_the_call_goes_on_from_memory(tmp_path: Pa
 
 async def test_what_is_transcribed_leaves_the_disk(tmp_path: Path) -> None:
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(40),
         rig(*HEARS) as agent,
         agent.running(actor(folder=tmp_path, segment_s=1)),
     ):
@@ -329,7 +329,7 @@ async def test_a_damaged_journal_is_told_by_name(tmp_path: Path) -> None:
     folder = tmp_path / "C9" / "0"
     folder.mkdir(parents=True)
     (folder / "000000-000000000000000.seg").write_bytes(b"something else altogether")
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor(folder=tmp_path)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor(folder=tmp_path)):
         damaged = await agent.heard(JournalDamaged)
         assert damaged.file.endswith("C9/0/000000-000000000000000.seg")
         assert damaged.why == "no journal segment"

@@ -162,7 +162,7 @@ async def stand(
         reopen_ms=reopen_ms,
     )
     actor = SttActor(engine, kit=kit, transcripts=folder)
-    async with asyncio.timeout(10), rig(*HEARS) as agent:
+    async with asyncio.timeout(40), rig(*HEARS) as agent:
         async with agent.running(actor, clock=clock) as runtime:
             opened = CallOpened(call=CALL, line="test", channels=channels)
             agent.publish(opened)

@@ -20,7 +20,7 @@ from bus.runtime import Emit, Runtime
 from schemas import CallOpened, Event, Respond, Sentence, TurnCancelled
 from soak import cancels
 from soak.cancel_figures import HERE, ROSTER, Figures
-from tests.rig import Rig, rig
+from tests.rig import Rig, ended, rig
 
 CANCELS = int(os.environ.get("BARGEIN_CANCELS", "100"))
 CALL = "C1"
@@ -84,7 +84,7 @@ async def managed(folder: Path, *roster: str) -> AsyncIterator[cancels.Manager]:
             yield manager
     finally:
         await manager.close()
-        await asyncio.get_running_loop().run_in_executor(None, context.term)
+        await ended(context)
         broker.join()
 
 
@@ -93,7 +93,7 @@ def verdicts(table: TurnCancelled) -> dict[str, str]:
 
 
 async def test_a_leg_that_raises_is_named_and_the_next_round_works(folder: Path) -> None:
-    async with asyncio.timeout(10), managed(folder, "llm", "ghost") as manager:
+    async with asyncio.timeout(40), managed(folder, "llm", "ghost") as manager:
         manager.rounds._direct["ghost"].close()  # as if libzmq had failed on it
         for turn in (1, 2):
             await manager.cancel(CALL, turn)
@@ -103,7 +103,7 @@ async def test_a_leg_that_raises_is_named_and_the_next_round_works(folder: Path)
 
 
 async def test_cancellation_from_outside_is_re_raised_and_leaves_no_lock(folder: Path) -> None:
-    async with asyncio.timeout(10), managed(folder, "llm", "ghost") as manager:
+    async with asyncio.timeout(40), managed(folder, "llm", "ghost") as manager:
         task = asyncio.get_running_loop().create_task(manager.cancel(CALL, 1))
         await asyncio.sleep(0)
         task.cancel()
@@ -115,14 +115,14 @@ async def test_cancellation_from_outside_is_re_raised_and_leaves_no_lock(folder:
 
 async def test_a_round_that_waited_for_another_does_not_call_everyone_stuck(folder: Path) -> None:
     """Decided while the first still waited for its fences: its budget runs from its own broadcast."""
-    async with asyncio.timeout(10), managed(folder, "llm") as manager:
+    async with asyncio.timeout(40), managed(folder, "llm") as manager:
         long_ago = manager.clock.now() - int(10 * Budget().release_ms * 1e6)
         await manager.rounds.cancel(CALL, 1, "decided long ago", long_ago)
         assert verdicts(await manager.tables.get()) == {"llm": "released"}
 
 
 async def test_the_same_turn_cancelled_twice_gives_two_whole_tables(folder: Path) -> None:
-    async with asyncio.timeout(10), managed(folder, "llm") as manager:
+    async with asyncio.timeout(40), managed(folder, "llm") as manager:
         await asyncio.gather(manager.cancel(CALL, 1), manager.cancel(CALL, 1))
         for _ in range(2):
             assert verdicts(await manager.tables.get()) == {"llm": "released"}
@@ -131,7 +131,7 @@ async def test_the_same_turn_cancelled_twice_gives_two_whole_tables(folder: Path
 async def test_one_call_s_cancel_leaves_the_other_s_work_alone() -> None:
     actor = Patient()
     room = rig(Sentence, roster=("llm",))
-    async with asyncio.timeout(5), room as agent, agent.running(actor) as runtime:
+    async with asyncio.timeout(40), room as agent, agent.running(actor) as runtime:
         for call in ("C1", "C10"):
             agent.publish(Respond(call=call, turn=5, messages=()))
         await agent.heard(Sentence, 2)
@@ -169,7 +169,7 @@ class Loading(Patient):
 async def test_nothing_is_begun_before_the_fence_was_taken_over() -> None:
     """A restarted actor hears late orders of turns that were cancelled, and learns of open calls."""
     actor = Loading()
-    async with asyncio.timeout(5), rig(Sentence, roster=("llm",)) as agent:
+    async with asyncio.timeout(40), rig(Sentence, roster=("llm",)) as agent:
         agent.fences = {CALL: 6}
         agent.calls = (CallOpened(call=CALL, line="test"), CallOpened(call="C2", line="test"))
         async with asyncio.TaskGroup() as tasks:

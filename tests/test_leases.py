@@ -129,7 +129,7 @@ class Door:
 @asynccontextmanager
 async def door() -> AsyncIterator[Door]:
     clock, actor = ReplayClock(S), BreakerActor(threshold=1, reset_s=1.0)
-    async with asyncio.timeout(5), rig(BreakerChanged) as agent:
+    async with asyncio.timeout(40), rig(BreakerChanged) as agent:
         agent.calls = tuple(CallOpened(call=call, line="t") for call in ("C1", "C2"))
         async with agent.running(actor, clock=clock):
             asker = Asker(agent.context, agent.where, "breaker")

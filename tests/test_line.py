@@ -18,7 +18,7 @@ SECOND = 16_000
 
 async def test_the_last_frames_reach_an_audio_in_that_was_away_at_the_end() -> None:
     """No frame follows them that could show audio_in what it misses."""
-    async with asyncio.timeout(10), rig(CallerPcm, CallClosed) as agent:
+    async with asyncio.timeout(40), rig(CallerPcm, CallClosed) as agent:
         agent.replies = {OpenCall: CallOpened(call=CALL, line="test"), CloseCall: Done()}
         line = Line(agent.context, agent.where, call=CALL)
         await line.__aenter__()

@@ -86,7 +86,7 @@ def spoken(agent_past: list[Sentence]) -> list[str]:
 async def test_each_sentence_goes_out_when_it_is_whole() -> None:
     chat = Script("It is ", "ten. ", "Past ", "two.")
     room = rig(*HEARS)
-    async with asyncio.timeout(5), room as agent, agent.running(LlmActor(chat)):
+    async with asyncio.timeout(40), room as agent, agent.running(LlmActor(chat)):
         agent.publish(order())
         finished = await agent.heard(LlmFinished)
         assert spoken(agent.past(Sentence)) == ["It is ten.", "Past two."]
@@ -99,7 +99,7 @@ async def test_each_sentence_goes_out_when_it_is_whole() -> None:
 
 async def test_words_of_our_own_are_spoken_without_asking_the_model() -> None:
     chat = Script("never")
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(LlmActor(chat)):
         agent.publish(order(say="Good morning. How can I help?"))
         await agent.heard(LlmFinished)
         assert spoken(agent.past(Sentence)) == ["Good morning.", "How can I help?"]
@@ -108,7 +108,7 @@ async def test_words_of_our_own_are_spoken_without_asking_the_model() -> None:
 
 async def test_a_model_that_fails_is_excused_tried_once_more_and_apologised_for() -> None:
     chat = Script(EngineError("connection refused"))
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat, QUICK)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(LlmActor(chat, QUICK)):
         agent.publish(order())
         assert (await agent.heard(LlmFinished)).error == "connection refused"
         assert spoken(agent.past(Sentence)) == ["Let me try again.", "Sorry."]
@@ -123,7 +123,7 @@ async def test_an_answer_that_breaks_off_goes_on_at_the_next_endpoint() -> None:
     first = Script("One. ", "Two. ", "Three and", EngineError("broke off"))
     second = Script("One. Two. ", "Three and four.")
     chats = {"a": first, "b": second}
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chats, QUICK)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(LlmActor(chats, QUICK)):
         agent.publish(
             Respond(call=CALL, turn=1, messages=(Message("system", "Be brief."), *order().messages))
         )
@@ -144,7 +144,7 @@ async def test_an_endpoint_whose_circuit_is_open_is_not_asked_until_a_probe_has_
     """The probe is no caller's answer, and takes its lease from the real breaker."""
     first, second = Script(EngineError("down")), Script("Ten.")
     room = rig(*HEARS, BreakerChanged)
-    async with asyncio.timeout(5), room as agent, AsyncExitStack() as stack:
+    async with asyncio.timeout(40), room as agent, AsyncExitStack() as stack:
         clock = ReplayClock(1_000_000_000)
         breaker = BreakerActor(threshold=2, reset_s=1.0)
         await stack.enter_async_context(agent.running(breaker, clock=clock))
@@ -175,7 +175,7 @@ async def test_how_circuits_stand_is_learnt_by_a_restarted_llm_and_from_a_restar
     None
 ):
     first, second = Script("Never."), Script("Ten.")
-    async with asyncio.timeout(5), rig(*HEARS, BreakerChanged) as agent, AsyncExitStack() as stack:
+    async with asyncio.timeout(40), rig(*HEARS, BreakerChanged) as agent, AsyncExitStack() as stack:
         breaker = await stack.enter_async_context(AsyncExitStack())
         await breaker.enter_async_context(agent.running(BreakerActor(threshold=1)))
         agent.publish(EngineFailed(service="llm", endpoint="a", error="down"))
@@ -195,7 +195,7 @@ async def test_how_circuits_stand_is_learnt_by_a_restarted_llm_and_from_a_restar
 
 async def test_when_no_endpoint_may_be_asked_the_caller_hears_so_at_once() -> None:
     chat = Script("Never.")
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat, QUICK)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(LlmActor(chat, QUICK)):
         agent.publish(
             BreakerChanged(service="llm", state="open", was="closed", failures=3, reason="")
         )
@@ -208,7 +208,7 @@ async def test_when_no_endpoint_may_be_asked_the_caller_hears_so_at_once() -> No
 async def test_a_restarted_llm_goes_on_with_an_answer_and_repeats_nothing() -> None:
     """The excuse of its predecessor is counted, and is no part of the answer."""
     chat = Script("One. Two. Three.")
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat, QUICK)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(LlmActor(chat, QUICK)):
         said = ("One.", "Let me try again.", "Two.")
         agent.publish(GoOn(call=CALL, turn=1, messages=order().messages, said=said))
         agent.publish(GoOn(call=CALL, turn=1, messages=order().messages, said=said))
@@ -226,7 +226,7 @@ async def test_a_restarted_llm_goes_on_with_an_answer_and_repeats_nothing() -> N
 
 async def test_restarted_in_mid_call_it_does_not_wait_for_a_server_that_is_away() -> None:
     chat = Script(EngineError("down"), refusals=10**9)
-    async with asyncio.timeout(5), rig(*HEARS) as agent:
+    async with asyncio.timeout(40), rig(*HEARS) as agent:
         agent.calls = (CallOpened(call=CALL, line="test"),)
         async with agent.running(LlmActor(chat, QUICK)):
             agent.publish(order())
@@ -237,7 +237,7 @@ async def test_restarted_in_mid_call_it_does_not_wait_for_a_server_that_is_away(
 async def test_cancel_closes_the_stream_waits_for_it_and_says_what_was_spent() -> None:
     chat = Script("One. ", "Two. ", None)
     room = rig(*HEARS, roster=("llm",))
-    async with asyncio.timeout(5), room as agent, agent.running(LlmActor(chat)):
+    async with asyncio.timeout(40), room as agent, agent.running(LlmActor(chat)):
         agent.publish(order())
         await agent.heard(Sentence)
         table = await agent.cancel(CALL, 1)
@@ -252,7 +252,7 @@ async def test_cancel_closes_the_stream_waits_for_it_and_says_what_was_spent() -
 
 async def test_the_same_turn_asked_for_twice_gets_one_answer() -> None:
     chat = Script("One.")
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(LlmActor(chat)):
         agent.publish(order())
         await agent.heard(LlmFinished)
         agent.publish(order(), order(turn=2))
@@ -262,13 +262,13 @@ async def test_the_same_turn_asked_for_twice_gets_one_answer() -> None:
 
 async def test_a_model_that_loads_for_long_is_waited_for() -> None:
     chat = Script("One.", refusals=2)
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat)) as runtime:
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(LlmActor(chat)) as runtime:
         assert runtime.desk.ready
 
 
 async def test_while_it_waits_its_health_says_for_what() -> None:
     chat = Script("One.", refusals=10**9)
-    async with asyncio.timeout(5), rig(*HEARS) as agent:
+    async with asyncio.timeout(40), rig(*HEARS) as agent:
         runtime = Runtime(LlmActor(chat), agent.context, agent.where)
         starting = asyncio.create_task(runtime.__aenter__())
         await until(lambda: "the model is loading; wait" in runtime.desk.detail)
@@ -281,7 +281,7 @@ async def test_a_notice_between_marks_is_flagged_and_the_marks_are_not_spoken() 
     """However the model's tokens cut the marks, and over several sentences."""
     text = "Sure. <notice>This call is recorded. Really.</notice> Anything else?"
     chat = Script(*(text[at : at + 3] for at in range(0, len(text), 3)))
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(LlmActor(chat)):
         agent.publish(order())
         finished = await agent.heard(LlmFinished)
         said = [(one.index, one.text, one.notice) for one in agent.past(Sentence)]

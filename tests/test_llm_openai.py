@@ -283,7 +283,7 @@ async def test_an_endpoint_that_hangs_is_left_for_the_next_one_and_nothing_is_sa
 
     app = application(Pace(1e6, 0), Stats())
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(40),
         scripted(stalls) as bad,
         serving(app) as good,
         chat(bad, between_tokens_s=0.05) as first,

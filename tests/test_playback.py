@@ -67,7 +67,7 @@ async def pass_time(agent: Rig, clock: ReplayClock, frames: int) -> list[AgentPc
 async def test_frames_are_paced_by_the_clock_one_ahead_of_the_line() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
-    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+    async with asyncio.timeout(40), room as agent, agent.running(PlaybackActor(), clock=clock):
         agent.publish(begun(1), speech(1, 200))
         await agent.heard(AgentPcm, 2)
         frames = await pass_time(agent, clock, 8)
@@ -80,7 +80,7 @@ async def test_frames_are_paced_by_the_clock_one_ahead_of_the_line() -> None:
 async def test_the_end_is_padded_marked_and_told() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
-    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+    async with asyncio.timeout(40), room as agent, agent.running(PlaybackActor(), clock=clock):
         agent.publish(begun(1), speech(1, 30, last=True))
         frames = [await agent.heard(AgentPcm), await agent.heard(AgentPcm, 2)]
         assert [(len(frame.pcm) // 2, frame.last) for frame in frames] == [
@@ -93,7 +93,7 @@ async def test_the_end_is_padded_marked_and_told() -> None:
 
 
 async def test_an_answer_without_sound_still_ends() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(PlaybackActor()):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(PlaybackActor()):
         agent.publish(begun(1), Speech(call=CALL, turn=1, last=True, error="no voice"))
         assert (await agent.heard(PlaybackFinished)).samples == FRAME
         assert len(agent.past(PlaybackStarted)) == 1
@@ -101,7 +101,7 @@ async def test_an_answer_without_sound_still_ends() -> None:
 
 async def test_sound_comes_out_at_the_line_s_own_rate() -> None:
     actor = PlaybackActor()
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor):
         agent.publish(CallOpened(call=CALL, line="test", agent_rate=8000))
         await until(lambda: CALL in actor._rates)  # sound takes another lane
         agent.publish(begun(1), speech(1, 100, rate=22_050, last=True))
@@ -118,7 +118,7 @@ async def test_the_voice_ducks_at_the_onset_and_swells_back_behind_no_queue() ->
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
     actor = PlaybackActor()
-    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock) as playback:
+    async with asyncio.timeout(40), room as agent, agent.running(actor, clock=clock) as playback:
         agent.publish(begun(1), speech(1, 1000), speech(1, 1000, first=16_000))
         await agent.heard(AgentPcm, 2)
         agent.publish(SpeechStarted(call=CALL, onset=0), SpeechStarted(call=CALL, onset=0))
@@ -140,7 +140,7 @@ async def test_the_voice_ducks_at_the_onset_and_swells_back_behind_no_queue() ->
 
 async def test_half_duplex_takes_no_notice_of_the_caller() -> None:
     actor = PlaybackActor(ducks=False)
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor):
         agent.publish(begun(1), speech(1, 100))
         await agent.heard(AgentPcm)
         agent.publish(SpeechStarted(call=CALL, onset=0), Duck(call=CALL, turn=1))
@@ -153,7 +153,7 @@ async def test_half_duplex_takes_no_notice_of_the_caller() -> None:
 async def test_cancel_drops_the_queue_and_says_what_was_not_played() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS, roster=("playback",))
-    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+    async with asyncio.timeout(40), room as agent, agent.running(PlaybackActor(), clock=clock):
         agent.publish(begun(1), speech(1, 500), speech(1, 300, first=8000))
         await agent.heard(AgentPcm, 2)
         row = (await agent.cancel(CALL, 1)).rows[0]
@@ -169,7 +169,7 @@ async def test_cancel_drops_the_queue_and_says_what_was_not_played() -> None:
 async def test_a_starved_voice_goes_on_from_now_and_says_so() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
-    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+    async with asyncio.timeout(40), room as agent, agent.running(PlaybackActor(), clock=clock):
         agent.publish(begun(1), speech(1, 40))
         await agent.heard(AgentPcm, 2)
         clock.set(clock.now() + 500 * MS)
@@ -184,7 +184,7 @@ async def test_a_turn_is_held_until_it_is_sure() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
     actor = PlaybackActor()
-    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock) as playback:
+    async with asyncio.timeout(40), room as agent, agent.running(actor, clock=clock) as playback:
         agent.publish(speech(1, 30), speech(1, 10, first=480, last=True))
         await until(lambda: playback.link.counts["received"] == 2)
         clock.set(clock.now() + 400 * MS)
@@ -198,7 +198,7 @@ async def test_a_turn_is_held_until_it_is_sure() -> None:
 
 async def test_what_was_held_is_never_heard_after_a_cancel() -> None:
     room = rig(*HEARS, roster=("playback",))
-    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor()) as playback:
+    async with asyncio.timeout(40), room as agent, agent.running(PlaybackActor()) as playback:
         agent.publish(speech(1, 500))
         await until(lambda: playback.link.counts["received"] == 1)
         await agent.cancel(CALL, 1)
@@ -212,7 +212,7 @@ async def test_a_turn_begins_lowered_while_the_caller_speaks() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
     actor = PlaybackActor()
-    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock) as playback:
+    async with asyncio.timeout(40), room as agent, agent.running(actor, clock=clock) as playback:
         agent.publish(SpeechStarted(call=CALL, onset=0), begun(1, 8000))
         agent.publish(SpeechStarted(call=CALL, onset=9000))
         await until(lambda: playback.link.counts["received"] == 3)
@@ -228,7 +228,11 @@ async def test_a_turn_begins_lowered_while_the_caller_speaks() -> None:
 
 
 async def test_who_has_fallen_silent_before_the_first_sound_lowers_nothing() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(PlaybackActor()) as playback:
+    async with (
+        asyncio.timeout(40),
+        rig(*HEARS) as agent,
+        agent.running(PlaybackActor()) as playback,
+    ):
         agent.publish(begun(1), SpeechStarted(call=CALL, onset=9000))
         agent.publish(SpeechEnded(call=CALL, onset=9000, end=12_000, voiced=3000))
         await until(lambda: playback.link.counts["received"] == 3)
@@ -239,7 +243,7 @@ async def test_who_has_fallen_silent_before_the_first_sound_lowers_nothing() -> 
 async def test_a_notice_is_not_lowered_what_follows_it_is() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
-    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+    async with asyncio.timeout(40), room as agent, agent.running(PlaybackActor(), clock=clock):
         notice = structs.replace(speech(1, 100), notice=True)
         agent.publish(begun(1), notice, speech(1, 100, first=1600))
         await agent.heard(AgentPcm, 2)
@@ -253,7 +257,7 @@ async def test_a_held_voice_fades_keeps_its_place_and_goes_on_there() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS, Held)
     actor = PlaybackActor()
-    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock):
+    async with asyncio.timeout(40), room as agent, agent.running(actor, clock=clock):
         agent.publish(begun(1), ramp(1, 2000))
         await agent.heard(AgentPcm, 2)
         await pass_time(agent, clock, 2)
@@ -276,7 +280,7 @@ async def test_a_held_voice_falls_silent_at_cancel_like_any_other() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS, Held, roster=("playback",))
     actor = PlaybackActor()
-    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock):
+    async with asyncio.timeout(40), room as agent, agent.running(actor, clock=clock):
         agent.publish(begun(1), speech(1, 2000))
         await agent.heard(AgentPcm, 2)
         agent.publish(Hold(call=CALL, turn=1))
@@ -291,7 +295,7 @@ async def test_a_sound_that_may_be_speech_lowers_the_voice_for_a_moment() -> Non
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
     actor = PlaybackActor(trial_ms=100)
-    async with asyncio.timeout(5), room as agent, agent.running(actor, clock=clock):
+    async with asyncio.timeout(40), room as agent, agent.running(actor, clock=clock):
         agent.publish(begun(1), speech(1, 2000))
         await agent.heard(AgentPcm, 2)
         agent.publish(SpeechLikely(call=CALL, at=512))
@@ -307,7 +311,7 @@ async def test_a_sound_that_may_be_speech_lowers_the_voice_for_a_moment() -> Non
 
 async def test_a_fence_that_fails_once_does_not_end_the_lane() -> None:
     room = rig(*HEARS, roster=("playback",))
-    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor()) as playback:
+    async with asyncio.timeout(40), room as agent, agent.running(PlaybackActor()) as playback:
         whole = playback.desk.raise_fence
 
         def broken(call: str, turn: int) -> bool:
@@ -325,7 +329,7 @@ async def test_a_voice_that_took_over_goes_on_where_the_other_is_known_to_have_g
     """Sound that never came is silence; what is known to be whole, and ended, is not ended again."""
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
-    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+    async with asyncio.timeout(40), room as agent, agent.running(PlaybackActor(), clock=clock):
         agent.publish(begun(1), speech(1, 40), speech(1, 40, first=3 * FRAME, last=True))
         await agent.heard(AgentPcm, 2)
         frames = await pass_time(agent, clock, 3)
@@ -343,7 +347,7 @@ async def test_a_voice_that_took_over_goes_on_where_the_other_is_known_to_have_g
 async def test_a_voice_at_another_rate_takes_over() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
-    async with asyncio.timeout(5), room as agent, agent.running(PlaybackActor(), clock=clock):
+    async with asyncio.timeout(40), room as agent, agent.running(PlaybackActor(), clock=clock):
         agent.publish(begun(1), speech(1, 40), speech(1, 100, first=320, rate=8000))
         await agent.heard(AgentPcm, 2)
         frames = await pass_time(agent, clock, 4)

@@ -160,7 +160,7 @@ BEGINS, ENDS = S, 3 * S
 )
 async def test_killed_in_mid_word_and_back(tmp_path: Path, victims: tuple[str, ...]) -> None:
     """The caller goes on meanwhile; afterwards the utterance is whole, and has its name."""
-    async with asyncio.timeout(10), rig(*HEARS) as agent:
+    async with asyncio.timeout(40), rig(*HEARS) as agent:
         agent.calls = (OPENED,)
         pair, caller = Pair(agent, tmp_path), Caller(agent, BEGINS, ENDS)
         for name in ("audio_in", "stt"):
@@ -198,7 +198,7 @@ def list_of(folder: Path) -> list[Path]:
 async def test_a_call_that_ended_while_stt_was_away_is_transcribed_when_it_is_back(
     tmp_path: Path,
 ) -> None:
-    async with asyncio.timeout(10), rig(*HEARS) as agent:
+    async with asyncio.timeout(40), rig(*HEARS) as agent:
         agent.calls = (OPENED,)
         pair, caller = Pair(agent, tmp_path), Caller(agent, BEGINS, ENDS)
         for name in ("audio_in", "stt"):
@@ -224,7 +224,7 @@ async def test_a_call_that_ended_while_stt_was_away_is_transcribed_when_it_is_ba
 
 async def test_speech_cut_for_its_length_goes_on_after_a_restart(tmp_path: Path) -> None:
     """Its first part is in the transcript; nobody says again that it has begun."""
-    async with asyncio.timeout(10), rig(*HEARS) as agent:
+    async with asyncio.timeout(40), rig(*HEARS) as agent:
         agent.calls = (OPENED,)
         pair, caller = Pair(agent, tmp_path), Caller(agent, BEGINS, ENDS)
         pair.longest_s = 1.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from actors.__main__ import serve
 from bus.asking import Asker
 from bus.clock import MonotonicClock, ReplayClock
@@ -55,6 +57,23 @@ async def test_stop_waits_for_the_work_of_a_call_being_closed() -> None:
         assert actor.done == ["work ended", "closed"]
 
 
+async def test_a_cancel_while_it_stops_leaves_nothing_open() -> None:
+    """The rig's context could not end otherwise."""
+    async with rig() as bus:
+        actor = SlowToStop()
+        runtime = await Runtime(actor, bus.context, bus.where).__aenter__()
+        bus.publish(Sentence(call="C", turn=1, index=0, text="Hello."))
+        await actor.begun.wait()
+        stopping = asyncio.create_task(runtime.stop())
+        await actor.cancelled.wait()
+        stopping.cancel()
+        await asyncio.sleep(0)
+        actor.allowed.set()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        assert actor.done == ["work ended", "closed"]
+
+
 class Counter:
     """Notes the kinds it reacts to."""
 
@@ -76,7 +95,7 @@ class Counter:
 
 async def test_what_waits_behind_the_end_of_a_call_opens_nothing_anew() -> None:
     """Sound and events come on two lanes: a frame may be queued behind its call's end."""
-    async with asyncio.timeout(5), rig() as bus:
+    async with asyncio.timeout(40), rig() as bus:
         actor = Counter()
         async with bus.running(actor) as runtime:
             stamp = Stamp(source="x", inc=1, seq=0, at_ns=0)
@@ -117,7 +136,7 @@ class Waiting:
 
 async def test_an_engine_that_can_not_be_loaded_is_said_at_the_door_and_tried_again() -> None:
     clock = ReplayClock(1)
-    async with asyncio.timeout(10), rig() as bus:
+    async with asyncio.timeout(40), rig() as bus:
         actor = Waiting()
         runtime = Runtime(actor, bus.context, bus.where, clock=clock, mends=NoModel)
         entering = asyncio.create_task(runtime.__aenter__())
@@ -137,7 +156,7 @@ async def test_an_engine_that_can_not_be_loaded_is_said_at_the_door_and_tried_ag
 
 
 async def test_an_actor_is_stopped_while_it_waits_for_its_engine() -> None:
-    async with asyncio.timeout(10), rig() as bus:
+    async with asyncio.timeout(40), rig() as bus:
         actor, stop, ready = Waiting(), asyncio.Event(), list[str]()
         runtime = Runtime(actor, bus.context, bus.where, clock=ReplayClock(1), mends=NoModel)
         serving = asyncio.create_task(serve(runtime, stop, lambda: ready.append("ready")))

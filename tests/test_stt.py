@@ -119,7 +119,7 @@ async def fed(engine: Echoes, samples: int) -> None:
 
 async def test_the_words_before_the_onset_are_fed_too() -> None:
     engine = Echoes()
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
         say(agent, 0, ONSET + 3200)
         await taken(stt, (ONSET + 3200) // FRAME)
         agent.publish(SpeechStarted(call=CALL, onset=ONSET))
@@ -138,7 +138,7 @@ async def test_the_words_before_the_onset_are_fed_too() -> None:
 
 async def test_a_call_that_begins_with_speech_has_a_shorter_preroll() -> None:
     engine = Echoes()
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
         say(agent, 0, 1600)
         await taken(stt, 5)
         agent.publish(SpeechStarted(call=CALL, onset=512))
@@ -149,7 +149,7 @@ async def test_a_call_that_begins_with_speech_has_a_shorter_preroll() -> None:
 
 async def test_duplicates_are_dropped_and_holes_filled_so_that_positions_stay_true() -> None:
     engine = Echoes()
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
         agent.publish(SpeechStarted(call=CALL, onset=0))
         await taken(stt, 1)
         say(agent, 0, 3200, skip=range(640, 1280))
@@ -162,7 +162,7 @@ async def test_duplicates_are_dropped_and_holes_filled_so_that_positions_stay_tr
 
 async def test_partial_words_are_passed_on() -> None:
     engine = Echoes()
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(SttActor(engine)):
         agent.publish(CallOpened(call=CALL, line="test"), SpeechStarted(call=CALL, onset=0))
         await fed(engine, 0)
         engine.sessions[0].partial("how la")
@@ -172,7 +172,7 @@ async def test_partial_words_are_passed_on() -> None:
 async def test_speech_without_end_is_cut_and_goes_on_under_its_name() -> None:
     engine = Echoes()
     actor = SttActor(engine, max_utterance_s=0.1)
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor) as stt:
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor) as stt:
         agent.publish(SpeechStarted(call=CALL, onset=0))
         await taken(stt, 1)
         say(agent, 0, 1600 + 320)
@@ -187,7 +187,7 @@ async def test_speech_without_end_is_cut_and_goes_on_under_its_name() -> None:
 async def test_nothing_is_left_of_a_closed_call() -> None:
     engine = Echoes()
     actor = SttActor(engine)
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor):
         agent.publish(CallOpened(call=CALL, line="test", channels=2))
         await until(lambda: actor.gauges()["open_sessions"] == 2.0)
         agent.publish(CallClosed(call=CALL, reason="hangup"))
@@ -203,7 +203,7 @@ def lull(voiced: int, silent_ms: int) -> SpeechContinued:
 
 async def test_words_settle_at_a_lull_and_are_open_again_when_he_goes_on() -> None:
     engine = Echoes()
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(SttActor(engine)):
         agent.publish(SpeechStarted(call=CALL, onset=0))
         agent.publish(lull(3200, 64), lull(3200, 96), lull(3200, 160))  # once, at 96 ms
         agent.publish(lull(4800, 0))  # he goes on
@@ -216,7 +216,7 @@ async def test_words_settle_at_a_lull_and_are_open_again_when_he_goes_on() -> No
 
 async def test_settled_words_are_told_as_such() -> None:
     engine = Echoes()
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(SttActor(engine)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(SttActor(engine)):
         agent.publish(CallOpened(call=CALL, line="test"), SpeechStarted(call=CALL, onset=0))
         await fed(engine, 0)
         engine.sessions[0]._results.put_nowait(Hypothesis(0, "hi", 0, 0, False, settled=True))
@@ -227,7 +227,7 @@ async def test_what_is_short_and_said_over_the_agent_is_looked_at_twice() -> Non
     """Not what is said to a silent agent, and nothing that is longer than the setting."""
     engine = Echoes()
     actor = SttActor(engine, preroll_ms=400, second_look_ms=700)
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor):
 
         async def said(onset: int, samples: int) -> Final:
             say(agent, onset, onset + samples)

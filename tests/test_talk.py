@@ -217,7 +217,8 @@ class Watched(Screen):
     async def until(self, *states: str) -> None:
         """Until these have been seen, in this order."""
         async with self._changed:
-            await asyncio.wait_for(self._changed.wait_for(lambda: self._seen(states)), READY_S)
+            async with asyncio.timeout(READY_S):
+                await self._changed.wait_for(lambda: self._seen(states))
 
     def _seen(self, states: tuple[str, ...]) -> bool:
         rest = iter(self.states)

@@ -83,7 +83,7 @@ async def talking(chat: Script, door: Door, timeout_s: float = 5.0) -> AsyncIter
     actor = LlmActor(
         chat, Excuses("Once more.", "Sorry.", after_ms=0), tools=Toolbox(tools, timeout_s)
     )
-    async with asyncio.timeout(10), rig(*HEARS, roster=("llm",)) as agent, agent.running(actor):
+    async with asyncio.timeout(40), rig(*HEARS, roster=("llm",)) as agent, agent.running(actor):
         yield agent
 
 
@@ -167,7 +167,7 @@ async def test_between_the_fence_and_the_end_of_the_work_no_tool_begins_either()
     chat, door = Fenced((DOOR,)), Door()
     door.go_on.set()
     actor = LlmActor(chat, tools=Toolbox({"door": Tool("door", "Opens a door.", door)}))
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor) as chat.runtime:
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor) as chat.runtime:
         agent.publish(order(1))
         await until(chat.closed.is_set)
         agent.publish(Respond(call=CALL, turn=2, messages=(), say="Next."))
@@ -227,7 +227,7 @@ async def test_an_endpoint_that_takes_over_does_not_use_a_tool_again() -> None:
     door.go_on.set()
     tools = {"door": Tool("door", "Opens a door.", door)}
     actor = LlmActor({"a": first, "b": second}, tools=Toolbox(tools))
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor):
         agent.publish(order(), CallClosed(call="other", reason=""))
         await agent.heard(LlmFinished)
         await until(lambda: first.forgotten == second.forgotten == ["other"])
@@ -240,7 +240,11 @@ async def test_an_endpoint_that_names_a_time_is_asked_again_then() -> None:
     for after_s, longest_ms in ((0.05, 5000.0), (3600.0, 50.0)):
         chat = Answers((TryLater("busy", after_s),), ("Now.",))
         excuses = Excuses("Once more.", "Sorry.", after_ms=0, longest_ms=longest_ms)
-        async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(LlmActor(chat, excuses)):
+        async with (
+            asyncio.timeout(40),
+            rig(*HEARS) as agent,
+            agent.running(LlmActor(chat, excuses)),
+        ):
             began = asyncio.get_running_loop().time()
             agent.publish(order())
             await agent.heard(LlmFinished)

@@ -54,7 +54,7 @@ class Endless:
 async def test_cancel_stops_speech_and_waits_and_nothing_stale_follows() -> None:
     voice = Endless()
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(40),
         rig(Speech, SpokenWords, roster=("tts",)) as agent,
         agent.running(TtsActor(voice, lead_s=1000)),
     ):
@@ -85,7 +85,7 @@ class Word:
 
 async def test_words_thrown_in_come_before_the_answer_and_a_notice_is_passed_on() -> None:
     room = rig(Speech, SpokenWords)
-    async with asyncio.timeout(5), room as agent, agent.running(TtsActor(Word())):
+    async with asyncio.timeout(40), room as agent, agent.running(TtsActor(Word())):
         agent.publish(Interject(call=CALL, turn=1, text="one moment"))
         agent.publish(Sentence(call=CALL, turn=1, index=0, text="ten", notice=True))
         await agent.heard(Speech, 2)
@@ -96,7 +96,7 @@ async def test_words_thrown_in_come_before_the_answer_and_a_notice_is_passed_on(
 
 async def test_the_end_of_the_answer_is_marked_and_positions_run_on() -> None:
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(40),
         rig(Speech, SpokenWords) as agent,
         agent.running(TtsActor(Word())),
     ):
@@ -105,8 +105,7 @@ async def test_the_end_of_the_answer_is_marked_and_positions_run_on() -> None:
         agent.publish(LlmFinished(call=CALL, turn=1, sentences=2, tokens=2))
         last = await agent.heard(Speech, last=True)
         assert (last.first, last.rate, last.error) == (160, 8000, "")
-        words = [(w.text, w.start) for said in agent.past(SpokenWords) for w in said.words]
-        assert words == [("one", 10), ("two", 90)]
+        assert await spoken_words(agent, 2) == [("one", 1), ("two", 11)]
 
 
 # -- the ladder ----------------------------------------------------------------------------------
@@ -158,13 +157,18 @@ def ended(sentences: int, turn: int = 1) -> LlmFinished:
     return LlmFinished(call=CALL, turn=turn, sentences=sentences, tokens=1)
 
 
-def spoken_words(agent: Rig) -> list[tuple[str, int]]:
-    """Each with its place, ms."""
-    return [
-        (word.text, word.start * 1000 // said.rate)
-        for said in agent.past(SpokenWords)
-        for word in said.words
-    ]
+async def spoken_words(agent: Rig, count: int) -> list[tuple[str, int]]:
+    """Each with its place, ms, once there are `count`: the sound, in another lane, may overtake them."""
+
+    def told() -> list[tuple[str, int]]:
+        return [
+            (word.text, word.start * 1000 // said.rate)
+            for said in agent.past(SpokenWords)
+            for word in said.words
+        ]
+
+    await until(lambda: len(told()) >= count)
+    return told()
 
 
 @pytest.mark.parametrize("hangs", [False, True], ids=["fails", "hangs"])
@@ -172,11 +176,13 @@ async def test_a_voice_that_fails_in_mid_sentence_leaves_the_rest_to_the_next(ha
     """The other one's rate is another; words and sound keep their places."""
     first, second = Reader(2, hangs), Reader(rate=16_000)
     actor = TtsActor({"a": first, "b": second}, stall_ms=20)
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(actor):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor):
         agent.publish(sentence(0, "one two three four"), sentence(1, "five"), ended(2))
         last = await agent.heard(Speech, last=True)
         texts = ("one", "two", "three", "four")
-        assert spoken_words(agent)[:4] == [(text, 100 * n) for n, text in enumerate(texts)]
+        assert (await spoken_words(agent, 4))[:4] == [
+            (text, 100 * n) for n, text in enumerate(texts)
+        ]
         assert second.asked == (["three four", "five"] if hangs else ["three four"])
         failed = await agent.heard(EngineFailed)
         assert (failed.service, failed.endpoint) == ("tts", "a")
@@ -193,7 +199,7 @@ async def test_a_cancelled_turn_is_not_released_while_a_voice_still_hangs() -> N
     first = Reader(0, hangs=True)
     actor = TtsActor({"a": first, "b": Endless()}, stall_ms=20, lead_s=1000)
     room = rig(*HEARS, roster=("tts",))
-    async with asyncio.timeout(5), room as agent, agent.running(actor):
+    async with asyncio.timeout(40), room as agent, agent.running(actor):
         agent.publish(sentence(0, "once"))
         await agent.heard(Speech)
         round_ = asyncio.create_task(agent.cancel(CALL, 1))
@@ -209,14 +215,14 @@ async def test_a_cancelled_turn_is_not_released_while_a_voice_still_hangs() -> N
 async def test_when_no_voice_works_the_caller_hears_the_apology_made_beforehand() -> None:
     voice = Reader()
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(40),
         rig(*HEARS) as agent,
         agent.running(TtsActor({"a": voice}, apology="so sorry")),
     ):
         voice._breath = 1
         agent.publish(sentence(0, "one two"), sentence(1, "three four"), ended(2))
         last = await agent.heard(Speech, last=True)
-        assert spoken_words(agent) == [("one", 0), ("so", 100), ("sorry", 200)]
+        assert await spoken_words(agent, 3) == [("one", 0), ("so", 100), ("sorry", 200)]
         assert last.error == "out of breath"
         assert voice.asked == ["so sorry", "one two"]
 
@@ -225,7 +231,7 @@ async def test_a_voice_that_cannot_be_loaded_is_done_without_until_it_can() -> N
     first, second = Reader(), Reader()
     first.loads = False
     async with (
-        asyncio.timeout(5),
+        asyncio.timeout(40),
         rig(*HEARS) as agent,
         agent.running(TtsActor({"a": first, "b": second})),
     ):
@@ -244,7 +250,7 @@ async def test_a_voice_that_cannot_be_loaded_is_done_without_until_it_can() -> N
 async def test_a_restarted_tts_says_what_is_left_and_nothing_twice() -> None:
     """Sentences that come before the order wait for it; those that come again are known."""
     voice = Reader()
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(TtsActor(voice)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(TtsActor(voice)):
         agent.publish(sentence(2, "five six"))
         parts = (Part(1, "four.", notice=True), Part(2, "five six"))
         resume = Resume(
@@ -253,7 +259,8 @@ async def test_a_restarted_tts_says_what_is_left_and_nothing_twice() -> None:
         agent.publish(resume, resume, sentence(2, "five six"), sentence(3, "seven"))
         agent.publish(ended(4), sentence(1, "four."))
         last = await agent.heard(Speech, last=True)
-        assert spoken_words(agent) == [("four.", 300), ("five", 400), ("six", 500), ("seven", 600)]
+        words = await spoken_words(agent, 4)
+        assert words == [("four.", 300), ("five", 400), ("six", 500), ("seven", 600)]
         assert [one.notice for one in agent.past(Speech)] == [True, False, False, False, False]
         assert (last.first, last.sentence) == (5600, 4)
         assert voice.asked == ["four.", "five six", "seven"]
@@ -261,16 +268,16 @@ async def test_a_restarted_tts_says_what_is_left_and_nothing_twice() -> None:
 
 async def test_a_turn_that_it_began_itself_needs_no_order() -> None:
     voice = Reader()
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(TtsActor(voice)):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(TtsActor(voice)):
         agent.publish(sentence(0, "one"))
         agent.publish(Resume(call=CALL, turn=1, parts=(Part(0, "one"), Part(1, "two")), next=2))
         agent.publish(sentence(1, "two"), ended(2))
         await agent.heard(Speech, last=True)
-        assert spoken_words(agent) == [("one", 0), ("two", 100)]
+        assert await spoken_words(agent, 2) == [("one", 0), ("two", 100)]
 
 
 async def test_an_answer_of_which_all_was_spoken_is_only_ended() -> None:
-    async with asyncio.timeout(5), rig(*HEARS) as agent, agent.running(TtsActor(Reader())):
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(TtsActor(Reader())):
         agent.publish(Resume(call=CALL, turn=1, next=1, last=True, first=800, rate=8000))
         last = await agent.heard(Speech, last=True)
         assert (last.first, last.pcm) == (800, b"")

@@ -92,7 +92,7 @@ async def test_a_taker_who_stops_taking_is_not_run_ahead_of() -> None:
     voice = EspeakVoice(depth=2)
     await voice.load()
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             assert await cut_after(voice, LONG, 1) < 1000  # the thread waited for room: woken
             assert len(await spoken(voice, LONG)) > 100
     finally:

@@ -222,9 +222,12 @@ class Floor(RuleBasedStateMachine):
             return
         if self.speaking is not None:
             self.tell(ends(self.speaking, 100))
-        while self.talk.rules.deadline_ns is not None:
+        for _ in range(1000):
+            if self.talk.rules.deadline_ns is None:
+                break
             self.now_ms = -(-self.talk.rules.deadline_ns // MS)
             self.tell()
+        assert self.talk.rules.deadline_ns is None, "an alarm set again for ever"
         assert self.talk.rules.turn == 0
         onset = self.now_ms = self.now_ms + 1
         self.tell(on(onset))

@@ -36,7 +36,7 @@ from schemas import (
     TurnStarted,
 )
 from soak.artificial import Chatty
-from tests.rig import Context, Rig, until
+from tests.rig import Context, Rig, ended, until
 from tests.talk import CALL, ends, fin, goes, on, part, played, says
 
 HEARS: tuple[type[Event], ...] = (
@@ -87,14 +87,14 @@ async def managed(
     manager = TurnManager(context, room.where, settings, ticks=clock is None)
     try:
         async with (
-            asyncio.timeout(10),
+            asyncio.timeout(40),
             Runtime(manager, context, room.where, clock=clock),
             Runtime(Chatty("llm"), context, room.where),
         ):
             yield room, manager
     finally:
         await room.close()
-        await asyncio.get_running_loop().run_in_executor(None, context.term)
+        await ended(context)
         room.broker.join()
 
 

@@ -38,7 +38,8 @@ async def serving(model: Path, **options: int) -> AsyncIterator[Llama]:
     llama = Llama(model=str(model), port=free_port(), **options)  # type: ignore[arg-type]
     assert trouble(llama, model.parent) == ""
     async with child(command(llama, model.parent), quiet=True) as server:
-        await asyncio.wait_for(server.ready(llama.host, llama.port), 60)
+        async with asyncio.timeout(60):
+            await server.ready(llama.host, llama.port)
         yield llama
 
 
@@ -77,7 +78,7 @@ async def test_a_closed_stream_frees_its_slot_for_the_next_request(model: Path) 
     """Of an answer without an end: were it not stopped, the second would never be taken up."""
     async with serving(model, slots=1) as llama, chat(llama) as client:
         for _ in range(10):
-            async with asyncio.timeout(10), aclosing(client.stream(STORY, "a")) as stream:
+            async with asyncio.timeout(40), aclosing(client.stream(STORY, "a")) as stream:
                 assert isinstance(await anext(stream), str)
 
 
