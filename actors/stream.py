@@ -9,34 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 from ulid import ULID
 
+from actors import told
 from actors.backoff import ATTEMPTS, backoff_s
 from actors.channel import LONGEST_SILENCE, Channel
 from actors.degraded import Allowance, Chunk, Degraded
 from actors.doors import PIECE, Grant, Leave, Sounds
+from actors.pinned import Pinned, failing
 from actors.segments import Segment
 from actors.speakers import Speakers
-from actors.stall import Stall
 from actors.transcript import Transcript
 from bus.errors import NoAnswer
 from bus.runtime import Emit
-from engines.protocols import BatchStt, EngineError, Hypothesis, SttEngine, SttSession
+from engines.protocols import BatchStt, EngineError, Hypothesis, SttEngine
 from schemas import (
     CallerPcm,
     EngineFailed,
     EngineWorked,
     Event,
-    Final,
-    Partial,
     Replayed,
-    SecondLook,
     SessionOpened,
     SpeechContinued,
     SpeechEnded,
@@ -45,7 +43,6 @@ from schemas import (
     SttDegraded,
     SttRecovered,
     Transcribed,
-    Word,
 )
 
 log = structlog.get_logger()
@@ -55,8 +52,8 @@ REPLAY_S = 10.0
 AGAIN_S = 0.1
 """Until it is asked again, when it has said no."""
 LAST_WORDS_S = 30.0
-LOOK_S = 0.25
 """How long a hang-up waits for words still owed by a live session, before the batch engine gets them."""
+LOOK_S = 0.25
 
 
 @dataclass
@@ -79,86 +76,6 @@ class Kit:
     """So long after a CANCEL a session bound to the turn is opened anew; 0: none is bound to one."""
     allowance: Allowance = field(default_factory=Allowance)
     thrown: Callable[[], float] = random.random
-
-
-@contextmanager
-def failing() -> Iterator[None]:
-    """Whatever an engine raises, it has failed: an OSError or a bug of its own costs no sample either."""
-    try:
-        yield
-    except EngineError:
-        raise
-    except Exception as error:  # anybody's code; told whole in the log
-        log.exception("an engine raised what it should not")
-        raise EngineError(repr(error)) from error
-
-
-class Pinned:
-    """A session and its name, which its results keep for ever. `why`: what it died of."""
-
-    def __init__(self, session: SttSession, kit: Kit, at_ns: int) -> None:
-        self.session, self.id = session, str(ULID())
-        self.why = ""
-        self.over = False
-        self._stall = Stall(kit.stall_ms)
-        self._fed = 0
-        self._now = at_ns
-
-    def begin(self, utterance: int, first: int) -> None:
-        with failing():
-            self.session.begin(utterance, first)
-
-    def feed(self, pcm: bytes) -> None:
-        """Looked at before a send and after it: a dead session is noticed at once."""
-        self._alive()
-        with failing():
-            self.session.feed(pcm)
-        self._fed += len(pcm) // 2
-        self._stall.fed(self._now)
-        self._alive()
-
-    def finish(self) -> None:
-        self._alive()
-        with failing():
-            self.session.finish()
-        self._stall.fed(self._now)
-
-    def settle(self) -> None:
-        with failing():
-            self.session.settle()
-
-    def resume(self) -> None:
-        with failing():
-            self.session.resume()
-
-    def look_again(self) -> bool:
-        if (look := getattr(self.session, "look_again", None)) is None:
-            return False
-        with failing():
-            look()
-        return True
-
-    def _alive(self) -> None:
-        if dead := getattr(self.session, "dead", ""):
-            raise EngineError(dead)
-
-    def told(self, nothing_owed: bool) -> None:
-        """It has said something."""
-        self._stall.result(self._now, nothing_owed)
-
-    def check(self, at_ns: int, nothing_owed: bool) -> None:
-        """Raises EngineError when it is dead or hangs."""
-        self._now = at_ns
-        self._alive()
-        if hasattr(self.session, "worked_on"):
-            heard = self.session.worked_on
-            self._stall.worked(
-                heard, heard is not None and heard >= self._fed and nothing_owed, at_ns
-            )
-        if self._stall.hangs(at_ns) and self._stall.hangs(
-            at_ns, getattr(self.session, "runs", False)
-        ):
-            raise EngineError("it hangs: sound goes in and nothing comes out")
 
 
 class Stream:
@@ -316,7 +233,7 @@ class Stream:
         with failing():
             session = await self.kit.engine.open()
         self.opened += 1
-        return Pinned(session, self.kit, self._emit.clock.now())
+        return Pinned(session, self.kit.stall_ms, self._emit.clock.now())
 
     def _adopt(self, pinned: Pinned, sounds: list[bytes] | None = None) -> None:
         """The running path feeds this session from now on."""
@@ -383,11 +300,11 @@ class Stream:
             self._late(pinned, guess)
             return
         if guess.second is not None:
-            self._say(_second(self.call, self.number, guess, pinned.id))
+            self._say(told.second(self.call, self.number, guess, pinned.id))
             return
         if not guess.final:
             pinned.told(nothing_owed=False)
-            self._say(_partial(self.call, self.number, guess, pinned.id))
+            self._say(told.partial(self.call, self.number, guess, pinned.id))
             return
         if not self.channel.awaits(guess.utterance):
             self._degrade(f"it gave a final nobody had asked for: utterance {guess.utterance}")
@@ -398,7 +315,7 @@ class Stream:
         segments = self.channel.final(guess, pinned.id, speaker)
         pinned.told(nothing_owed=not self._owes())
         self._write(segments)
-        self._say(_final(self.call, self.number, guess, pinned.id, more, second))
+        self._say(told.final(self.call, self.number, guess, pinned.id, more, second))
         self._emit(EngineWorked(call=self.call, service="stt", endpoint=self.kit.endpoint))
         if not self.channel.owed:
             self._settled.set()
@@ -569,7 +486,7 @@ class Stream:
         self._write(segments)
         for segment in segments:
             if segment.kind == "batch":
-                self._say(_of_batch(self.call, segment))
+                self._say(told.of_batch(self.call, segment))
         log.info("batch", call_id=self.call, to=chunk.end, utterances=owed - len(self.channel.owed))
         return True
 
@@ -699,60 +616,3 @@ class Stream:
         task = asyncio.get_running_loop().create_task(work)
         self._last_words.add(task)
         task.add_done_callback(self._last_words.discard)
-
-
-def _partial(call: str, channel: int, guess: Hypothesis, stt_session: str) -> Partial:
-    return Partial(
-        call=call,
-        channel=channel,
-        utterance=guess.utterance,
-        text=guess.text,
-        start=guess.start,
-        end=guess.end,
-        stt_session=stt_session,
-        settled=guess.settled,
-    )
-
-
-def _second(call: str, channel: int, guess: Hypothesis, stt_session: str) -> SecondLook:
-    return SecondLook(
-        call=call,
-        channel=channel,
-        utterance=guess.utterance,
-        text=guess.text,
-        start=guess.start,
-        end=guess.end,
-        stt_session=stt_session,
-        command_nats=guess.second or 0.0,
-    )
-
-
-def _final(
-    call: str, channel: int, guess: Hypothesis, stt_session: str, more: bool, second: bool
-) -> Final:
-    return Final(
-        call=call,
-        channel=channel,
-        utterance=guess.utterance,
-        text=guess.text,
-        start=guess.start,
-        end=guess.end,
-        words=tuple(Word(word.text, word.start, word.end) for word in guess.words),
-        stt_session=stt_session,
-        more=more,
-        second=second,
-    )
-
-
-def _of_batch(call: str, segment: Segment) -> Final:
-    return Final(
-        call=call,
-        channel=segment.channel,
-        utterance=segment.utterance or 0,
-        text=segment.text,
-        start=segment.start,
-        end=segment.end,
-        words=segment.words,
-        stt_session=segment.stt_session or "",
-        more=segment.more,
-    )

@@ -34,7 +34,7 @@ PURE = {
     *(f"actors/{name}.py" for name in ("duplex", "segmenter", "agent_side", "idle")),
     *(f"actors/{name}.py" for name in ("gain", "circuit", "sentences", "fundamental")),
     *(f"actors/{name}.py" for name in ("intake", "channel", "segments", "stall", "backoff")),
-    *(f"actors/{name}.py" for name in ("degraded", "speakers", "ladder", "unsaid")),
+    *(f"actors/{name}.py" for name in ("degraded", "speakers", "ladder", "unsaid", "told")),
     *(f"bus/{name}.py" for name in ("fence", "gaps", "segment")),
     "ops/unconfirmed.py",
     "ops/wedge.py",
