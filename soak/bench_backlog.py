@@ -19,6 +19,7 @@ import psutil
 
 from bus.ask import ask
 from bus.endpoints import Endpoints
+from bus.errors import FleetError
 from bus.recording import Record, read
 from bus.settings import Settings
 from ops import wav
@@ -31,7 +32,7 @@ from soak.bench_home import Tables, fleet, scratch, with_responder
 from soak.bench_kit import Result, Row, Tell, percentile, spread
 
 NAME = "backlog"
-BACKLOG_S, BEFORE_S, AFTER_S = 30.0, 6.0, 12.0
+BACKLOG_S, BEFORE_S, AFTER_S = 30.0, 6.0, 30.0
 RATE = 16_000
 PAUSE_S = 0.7
 ENGINE = "pocketsphinx"
@@ -131,7 +132,12 @@ def _result(steady: Path, other: Path, backlog_s: float) -> Result:
 
 
 def _first(records: list[Record], kind: type[Event]) -> int:
-    return next(one.at_ns for one in records if isinstance(one.event, kind))
+    for one in records:
+        if isinstance(one.event, kind):
+            return one.at_ns
+    raise FleetError(
+        f"the call ended before its {kind.__struct_config__.tag}; this box is too busy to measure on"
+    )
 
 
 def _delays(folder: Path) -> list[tuple[int, float]]:
