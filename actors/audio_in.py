@@ -6,7 +6,7 @@ What goes out was written to the journal before; a successor goes on where the j
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,7 @@ from bus.journal import Journal
 from bus.runtime import Emit, Runtime
 from bus.settings import AudioIn as AudioInSettings
 from engines.energy import sound_dbfs
+from engines.floor import FRAMES, HOP
 from engines.protocols import Vad, VadSession
 from schemas import (
     CallClosed,
@@ -58,6 +59,10 @@ WINDOW_BYTES = 2 * WINDOW
 WARM_UP = 2 * RATE
 """Sound a voice activity detector hears again before it goes on in the middle of a call."""
 MOST_CHANNELS = 8
+BEFORE, BEHIND = 6400, 4000
+"""Samples (16 kHz) around an utterance that are looked at with it: as the network was trained."""
+LONGEST = FRAMES * HOP - BEFORE
+RECENT = FRAMES * HOP + BEFORE + RATE
 
 
 class To16k:
@@ -111,11 +116,20 @@ class Ear:
     vad: VadSession
     segmenter: Segmenter
     window_end: int
+    recent_end: int = 0
     told_to: int = 0
     """Windows up to here were judged by a predecessor."""
     confirmed: int = 0
     fundamental: Fundamental = field(default_factory=Fundamental)
     pending: bytearray = field(default_factory=bytearray)
+    recent: bytearray = field(default_factory=bytearray)
+    """The last sound that the detector was given."""
+
+    def said(self, mark: Ended) -> bytes:
+        """An utterance that has just ended: its sound, with what surrounds it, for `engines/floor.py`."""
+        at = self.recent_end - len(self.recent) // 2
+        first, end = max(0, mark.onset - BEFORE - at), max(0, mark.end + BEHIND - at)
+        return bytes(self.recent[2 * first : 2 * end])
 
     def begin_at(self, rate: int, first: int, segmenter: Segmenter) -> None:
         """Behind a hole too long for silence: nothing before `first` matters any more."""
@@ -132,9 +146,17 @@ class AudioInActor:
     hears = (LinePcm, CallOpened, CallClosed, Transcribed)
 
     def __init__(
-        self, vad: Vad, settings: AudioInSettings, journal: CallerJournal | None = None
+        self,
+        vad: Vad,
+        settings: AudioInSettings,
+        journal: CallerJournal | None = None,
+        floor: Callable[[bytes], float] | None = None,
     ) -> None:
-        """`journal`: where sound is kept; the last minute of it in memory by default."""
+        """`journal`: where sound is kept; the last minute of it in memory by default.
+
+        `floor`: log-odds that a short utterance wants the floor; none: that is not told.
+        """
+        self._floor = floor
         self._vad, self._settings = vad, settings
         self._journal = journal or CallerJournal()
         self._thresholds = Thresholds(
@@ -268,15 +290,26 @@ class AudioInActor:
         whole = len(ear.pending) // WINDOW_BYTES * WINDOW_BYTES
         sound = bytes(ear.pending[:whole])
         del ear.pending[:whole]
+        ear.recent += sound
+        del ear.recent[: -2 * RECENT]
+        ear.recent_end = ear.window_end + whole // 2
         probabilities = await self._judged(ear, event, sound)
         for window in _windows(ear, sound, probabilities):
             if window.end <= ear.told_to:
                 continue
             for mark in ear.segmenter.push(window):
-                emit(_event(event, mark))
+                emit(_event(event, mark, self._wants_floor(ear, mark)))
                 if isinstance(mark, Rose):
                     continue  # of the moment: a successor need not know
                 ear.journal.mark(_written(mark, window, ear.journal.end))
+
+    def _wants_floor(self, ear: Ear, mark: Mark) -> float:
+        """By the sound of what has just ended, if it is short enough to tell: 4.4 ms of computing."""
+        if self._floor is None or not isinstance(mark, Ended) or mark.murmur or not mark.voiced:
+            return 0.0
+        if mark.voiced > self._settings.floor_ms * 16 or mark.end - mark.onset > LONGEST:
+            return 0.0
+        return self._floor(ear.said(mark))
 
     async def _judged(self, ear: Ear, event: LinePcm, sound: bytes) -> list[float]:
         """The detector's probability for each window; 0 where it failed: positions must not move."""
@@ -364,7 +397,7 @@ def _written(mark: Started | Continued | Ended, window: Window, at: int) -> Spee
     return SpeechMark(at, "started", mark.onset, window.end, voiced=window.end - mark.onset)
 
 
-def _event(cause: LinePcm, mark: Mark) -> Event:
+def _event(cause: LinePcm, mark: Mark, floor: float) -> Event:
     call, channel = cause.call, cause.channel
     if isinstance(mark, Rose):
         return SpeechLikely(
@@ -384,6 +417,7 @@ def _event(cause: LinePcm, mark: Mark) -> Event:
             end=mark.end,
             voiced=mark.voiced,
             murmur=mark.murmur,
+            floor=floor,
         )
     probability, level_dbfs = mark.window.probability, mark.window.level_dbfs
     if isinstance(mark, Started):

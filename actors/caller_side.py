@@ -44,7 +44,7 @@ class CallerSide:
         self.last_sample = max(self.last_sample, event.end)
         if (utterance := self.utterances.get(event.onset)) is None:
             return None
-        utterance.voiced, utterance.end = event.voiced, event.end
+        utterance.voiced, utterance.end, utterance.floor = event.voiced, event.end, event.floor
         self._end(utterance, at_ns)
         utterance.quiet_ns = at_ns - int(self._rules.hangover_ms * MS)
         return utterance

@@ -31,6 +31,8 @@ class Lexicon:
     turning: frozenset[str]
     backchannels: frozenset[str]
     hollow: frozenset[str]
+    sounds: frozenset[str]
+    """Backchannels that are no words; recognisers write them for what they did not understand, too."""
 
 
 def _phrases(text: str) -> frozenset[str]:
@@ -61,6 +63,10 @@ ENGLISH = Lexicon(
         "well, hello, ha, im, its, thats, ive, ill, hes, shes, theyre, youre, theres, with, as, "
         "by, from, if, them, him, us, there, been, our, your, their, am"
     ),
+    sounds=_phrases(
+        "mm, hm, mhm, mmhm, hmm, uh, huh, uhhuh, ah, oh, ooh, aha, um, hum, ha, hah, whew, phew, eh, "
+        "er, erm"
+    ),
 )
 
 
@@ -77,6 +83,7 @@ class Limits:
     verdict_ms: float = 700
     soft_db: float = 20
     list_nats: float = 40
+    floor_nats: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class Evidence:
     `stable`: those told twice, or None: all. `final`: they change no more. `ended_ms`: since its end was
     told; None while it lasts. `agent`: what the agent is saying, which is no interruption when it
     comes back. `level_db`: against the caller's voice when he last asked something. `second`: what a
-    second look made of it; `awaited`: one is under way.
+    second look made of it; `awaited`: one is under way. `floor`: log-odds, by its sound, that it is meant.
     """
 
     voiced_ms: float
@@ -106,11 +113,12 @@ class Evidence:
     level_db: float = 0.0
     second: Second | None = None
     awaited: bool = False
+    floor: float = 0.0
 
 
 @dataclass(frozen=True)
 class Heard:
-    """The words of an utterance, weighed; `rest` counts those that are no backchannels.
+    """The words of an utterance, weighed; `rest` counts those that are no backchannels, `sounds` mere hums.
 
     `content` counts those of them that have a weight of their own; `weighty` are these words.
     """
@@ -120,6 +128,7 @@ class Heard:
     turning: bool = False
     content: int = 0
     rest: int = 0
+    sounds: int = 0
     weighty: frozenset[str] = frozenset()
 
     @property
@@ -193,6 +202,16 @@ class Case:
         return self.e.voiced_ms < LONGEST_MS or not said
 
     @property
+    def all_backchannels(self) -> bool:
+        """Words, and nothing but backchannels in every look."""
+        return all(heard.words > 0 and not heard.rest for heard in self.both)
+
+    @property
+    def worded(self) -> bool:
+        """The same, and not only hums."""
+        return self.all_backchannels and any(heard.words > heard.sounds for heard in self.both)
+
+    @property
     def nats(self) -> float:
         return self.e.second.command_nats if self.e.second else 0.0
 
@@ -228,8 +247,32 @@ RULES: tuple[Rule, ...] = (
         "commit",
     ),
     Rule(
+        "over: by its sound it surely wants the floor, and its words so far are not backchannels alone",
+        lambda c: c.over and c.e.floor >= c.limits.floor_nats and not c.worded,
+        "commit",
+    ),
+    Rule(
+        "over: by its sound it wants the floor, and no look says backchannel alone",
+        lambda c: (
+            c.known
+            and c.e.floor >= c.limits.floor_nats / 2
+            and not (c.worded if c.e.floor >= c.limits.floor_nats * 2 / 3 else c.all_backchannels)
+        ),
+        "commit",
+    ),
+    Rule(
         "too short for words",
         lambda c: c.over and c.e.voiced_ms < c.limits.hold_ms,
+        "restore",
+    ),
+    Rule(
+        "over: by its sound it is a backchannel, and no look has words that take the floor",
+        lambda c: (
+            c.known
+            and c.e.floor <= -c.limits.floor_nats / 2
+            and c.nats < c.limits.list_nats
+            and not any(heard.turning for heard in c.both)
+        ),
         "restore",
     ),
     Rule(
@@ -343,6 +386,7 @@ def weigh(words: str, agent: str = "", lexicon: Lexicon = ENGLISH) -> Heard:
         turning=_holds(rest, lexicon.turning),
         content=sum(word not in lexicon.hollow for word in rest),
         rest=len(rest),
+        sounds=sum(word in lexicon.sounds for word in said),
         weighty=frozenset(rest) - lexicon.hollow,
     )
 

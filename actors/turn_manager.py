@@ -238,6 +238,7 @@ class TurnManager:
                 verdict_ms=0 if deaf else turns.verdict_ms,
                 soft_db=turns.soft_db,
                 list_nats=turns.list_nats,
+                floor_nats=turns.floor_nats,
             )
         )
 

@@ -217,6 +217,7 @@ class Conversation:
             level_db=self._caller.against_usual_db(utterance),
             second=None if second is None else Second(second.text, second.command_nats),
             awaited=utterance.second_due,
+            floor=utterance.floor,
         )
 
     def _verdicts_due(self) -> list[int]:

@@ -60,6 +60,7 @@ class SpeechEnded(Event, frozen=True, tag="speech.ended"):
     """Speech that began at `onset` had its last voiced sample before `end` (16 kHz).
 
     `murmur`: it was nobody's but the sound of many voices far off; the background from now on.
+    `floor`: natural log-odds, by its sound, that it wants the floor; 0.0 where it is too long to tell.
     """
 
     onset: int
@@ -67,3 +68,4 @@ class SpeechEnded(Event, frozen=True, tag="speech.ended"):
     voiced: int
     channel: int = 0
     murmur: bool = False
+    floor: float = 0.0

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import soxr
 
+from actors.audio_in import BEFORE, BEHIND, LONGEST, RECENT
 from actors.duplex import FullDuplex
 from actors.evidence import Evidence, Judge, Limits
 from actors.gain import Gain
@@ -23,6 +24,7 @@ from bus.settings import AudioIn, Playback
 from engines.echo import LocalEcho
 from engines.echo_webrtc import WebrtcEcho
 from engines.energy import level_dbfs
+from engines.floor import Floor
 from engines.protocols import Vad
 from engines.responder.stories import STORIES
 from engines.tts_espeak import EspeakVoice
@@ -113,6 +115,8 @@ class Loop:
         self._tick = self._heard = self._windows = 0
         self._pending = b""
         self._open_window = bytearray()
+        self._floor, self._floor_ms = Floor(), settings.floor_ms
+        self._recent = bytearray()
         self.outcome = Outcome()
 
     def run(self, seconds: float, caller: Floats | None = None) -> Outcome:
@@ -141,6 +145,8 @@ class Loop:
 
     def _listen(self, clean: bytes) -> None:
         self._open_window += clean
+        self._recent += clean
+        del self._recent[: -2 * RECENT]
         for probability in self._vad.push(clean):
             self._windows += 1
             level = level_dbfs(bytes(self._open_window[: 2 * WINDOW]))
@@ -160,10 +166,19 @@ class Loop:
         utterance, ended = self.outcome.utterances[-1], isinstance(mark, Ended)
         utterance.voiced = mark.voiced
         utterance.end = mark.end if isinstance(mark, Ended) else mark.window.end
-        verdict = self._duplex.judge(
-            Evidence(mark.voiced * 1000 / RATE, ended_ms=0.0 if ended else None)
-        )
+        floor = self._wants_floor(mark) if isinstance(mark, Ended) else 0.0
+        voiced_ms = mark.voiced * 1000 / RATE
+        evidence = Evidence(voiced_ms, ended_ms=0.0 if ended else None, floor=floor)
+        verdict = self._duplex.judge(evidence)
         if verdict == "commit" and utterance.committed is None:
             utterance.committed = self._windows * WINDOW
         if ended:
             self._orders.append((due, 0.0))
+
+    def _wants_floor(self, mark: Ended) -> float:
+        """As audio_in asks it of an utterance that has just ended."""
+        if not 0 < mark.voiced <= self._floor_ms * RATE // 1000 or mark.end - mark.onset > LONGEST:
+            return 0.0
+        at = self._windows * WINDOW + len(self._open_window) // 2 - len(self._recent) // 2
+        first, end = max(0, mark.onset - BEFORE - at), max(0, mark.end + BEHIND - at)
+        return self._floor(bytes(self._recent[2 * first : 2 * end]))

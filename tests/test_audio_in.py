@@ -209,6 +209,28 @@ async def test_where_speech_begins_goes_on_and_ends() -> None:
         assert [event.silent for event in agent.past(SpeechContinued)][:6] == [0] * 6
 
 
+@pytest.mark.parametrize("windows", [20, 60], ids=["short", "too long to tell"])
+async def test_the_sound_of_a_short_utterance_is_judged_when_it_ends(windows: int) -> None:
+    """400 ms before its onset and 250 ms behind its end are seen as well."""
+    quiet, loud = np.zeros(30 * WINDOW, np.int16), tone(windows * WINDOW)
+    sound, seen = np.concatenate([quiet, loud, quiet]), list[Sound]()
+
+    def floor(pcm: bytes) -> float:
+        seen.append(np.frombuffer(pcm, np.int16))
+        return 2.5
+
+    judging = AudioInActor(Loudness(), AudioIn(), CallerJournal(), floor)
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(judging):
+        line(agent, sound)
+        ended = await agent.heard(SpeechEnded)
+    if windows == 60:
+        assert (ended.floor, seen) == (0.0, [])
+        return
+    assert ended.floor == 2.5
+    [pcm] = seen
+    assert np.array_equal(pcm, sound[ended.onset - 6400 : ended.end + 4000])
+
+
 async def test_channels_are_heard_apart() -> None:
     async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor()):
         for channel, level in ((0, 0), (1, 8000)):

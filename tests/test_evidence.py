@@ -39,6 +39,7 @@ EVIDENCE = st.builds(
     ended_ms=st.none() | st.floats(0, 3000),
     second=st.none() | st.builds(Second, WORDS, st.floats(-200, 200)),
     awaited=st.booleans(),
+    floor=st.just(0.0) | st.floats(-9, 9),
 )
 
 
@@ -127,6 +128,33 @@ def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Ver
     ],
 )
 def test_two_looks_at_a_short_word(evidence: Evidence, verdict: Verdict) -> None:
+    assert judge(evidence) == verdict
+
+
+@pytest.mark.parametrize(
+    ("evidence", "verdict"),
+    [
+        (Evidence(300, ended_ms=0, floor=3.0), "commit"),
+        (Evidence(300, ended_ms=0, floor=2.9), "hold"),
+        (Evidence(300, floor=9.0), "hold"),  # it lasts: nothing was asked yet
+        (Evidence(96, ended_ms=0, floor=3.0), "commit"),
+        (replace(over(96, "hello", "", 0), floor=1.5), "commit"),
+        (replace(over(600, "oh god", "oh don't", -76), floor=2.6), "commit"),
+        (replace(over(600, "oh god", "oh don't", -76), floor=0.9), "restore"),
+        (replace(over(500, "uh huh", "mm hm", 0), floor=1.9), "restore"),
+        (
+            replace(over(500, "oh", "hm", 0), floor=2.0),
+            "commit",
+        ),  # written for what is not understood
+        (replace(over(800, "of course", "of course", -140), floor=9.0), "restore"),
+        (replace(over(288, "one of the family", "what a family", 39), floor=-1.5), "restore"),
+        (replace(over(288, "one of the family", "a family", 126), floor=-1.5), "commit"),
+        (replace(over(700, "not bad", "not bad", -10), floor=-1.4), "commit"),
+        (replace(over(700, "not bad", "not bad", -10), floor=-1.5), "restore"),
+        (replace(over(300, "stop", "up", -90), floor=-9.0), "commit"),
+    ],
+)
+def test_what_the_sound_alone_says(evidence: Evidence, verdict: Verdict) -> None:
     assert judge(evidence) == verdict
 
 

@@ -1,0 +1,1 @@
+"""How `engines/models/floor.npz` was made: phrases → voices → spectrograms → a network."""

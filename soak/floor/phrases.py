@@ -1,0 +1,79 @@
+"""What is said to show that one listens, and what is said to take the floor. Pure."""
+
+from __future__ import annotations
+
+import random
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(" ".join(phrase.split()) for phrase in text.split("|"))
+
+
+BACKCHANNELS = _split(
+    """mm-hm|mm hmm|mhm|mmm|mm|hmm|hm|uh-huh|uh huh|aha|ah|oh|ooh|yeah|yeah yeah|yep|
+    yup|yes|yes yes|okay|ok|okay okay|right|right right|i see|oh i see|sure|sure sure|
+    alright|all right|of course|got it|i get it|i know|wow|oh wow|really|oh really|great|
+    good|very good|fine|nice|true|that's true|that is true|exactly|indeed|interesting|
+    cool|oh yeah|ah okay|oh okay|uh-huh yeah|mm okay|makes sense|go on|i understand|
+    understood|absolutely|definitely|perfect|wonderful|ha|haha|huh|oh my|no way|you bet|
+    totally|fair enough|oh no|yeah right|okay good|i think so|me too|amazing|correct|
+    lovely|hmm okay|mhm mhm|that's nice|good to know|i bet|no kidding|how nice|oh dear|ah i
+    see|yeah sure|yeah okay|right okay|uh huh okay|okay right|mm yes|yes of course|very
+    nice|sounds good|good point|oh good|oh great|oh nice|great great|i hear you|that's
+    interesting|that's great|that's good|that makes sense|ah right|oh right|mm-hm mm-hm|uh
+    huh uh huh|hm okay|yeah yeah yeah|that's right|that is right|you're right|yeah exactly|
+    yeah i know|wow really|oh sure"""
+)
+SHORT = _split(
+    """stop|stop it|stop please|please stop|stop talking|stop now|okay stop|wait|wait wait|
+    wait a minute|wait a second|wait a moment|hold on|hold on a second|hold on please|hang on|
+    hang on a minute|excuse me|sorry|sorry to interrupt|no|no no|no no no|no wait|no stop|
+    enough|that's enough|that is enough|thank you|quiet please|be quiet|shut up|cancel|
+    cancel that|never mind|forget it|listen|hey|hello|pardon|sorry what|what|what did you
+    say|one moment|one second|just a second|just a minute|let me speak|may i interrupt|can i
+    say something|i have a question|i want something else|that is wrong|not that|another
+    question|go back|repeat that|say that again|again please|start over|slower please|speak
+    up|louder please|skip this|skip that|next|next one|move on|good bye|bye|help|help me|
+    who are you|who is this|who's that|what's that|what is this|why not|why is that|how come|
+    how so|how long|how much|how far|since when|where to|where is it|when was that|which
+    one|what else|what now|what time|what day|no thanks|no thank you|not now|not yet|i
+    disagree|that's wrong|wrong|too fast|too loud|too long|slow down|speed up|come on|
+    quiet|silence|pause|pause there|repeat please|repeat|say again|come again|one question|
+    question|quick question|actually|but|but why|but how|however|look|hey you|hi|hello
+    there|are you there|can you hear me|hear me out|let me finish|let me think|give me a
+    second|hold it|hold that|halt|freeze|abort|quit|end call|hang up|i'm done|we're done|
+    skip|skip it|back|previous|forward|less|louder|quieter|faster|slower|shorter please|
+    change it|change that|something else|the other one|the first|the second|number two|number
+    five|seven|twelve|tomorrow|today|tonight|monday|call me|call me back|text me|i need
+    help|operator|a human please|in english|in german|my turn|listen to me|excuse me please|
+    pardon me|sorry sorry|wait please|stop right there|stop there|stop that|please wait|
+    please hold|please listen|goodbye now|bye bye|later|never|nonsense|not true|that's not
+    true|that's not right|i don't know|i don't care|i don't understand|i can't hear you|what
+    do you mean|tell me why|show me|read it again|again|once more|start again|open it|close
+    it|turn it off|turn it down|play music|set a timer|what's the time|how are you|are you
+    sure|who said that|where are you|what are you|is it raining|do it again|give it to me|
+    take it back|send it|cancel it|i want two|i need one|my order|my name|the price|the
+    date|how old|how many|what for|what if|and you|and then|or not|or what|if not|so what|
+    then what|no i|yes but|yeah but"""
+)
+"""Less than 1.3 s in most voices."""
+OPENINGS = _split(
+    """what|where is|when is|who is|why is|how do|which|can you|can i|could you|would you|do
+    you have|is there|are you|have you|may i|tell me|show me|give me|find|call|book|
+    order|change|please|i want|i need|i would like|i meant|my|the other|this is|you said|
+    actually|but|but what|and|so|no i meant|well|yes but|yeah so|okay but|right but|sure
+    but|oh and|hey can you|let's|just|first|turn off|play|read|spell|add|open"""
+)
+OBJECTS = _split(
+    """the weather|the time|my order|my bill|the price|the train|a table|a taxi|seven plus
+    five|the meeting|the first one|another|your name|the capital|on monday|in the evening|it
+    to me|one more|the invoice|my account|someone|something different|the blue one|the
+    address|that again|tomorrow|this week|here|later|the number|a joke|the news|my balance|
+    the second part"""
+)
+
+
+def floor_takers(thrown: random.Random, count: int) -> list[str]:
+    """`count` phrases that take the floor, half of them put together by chance."""
+    made = [f"{thrown.choice(OPENINGS)} {thrown.choice(OBJECTS)}" for _ in range(count // 2)]
+    return made + [thrown.choice(SHORT) for _ in range(count - len(made))]

@@ -1,0 +1,105 @@
+"""A clip as it may arrive: faster, in a room, over a telephone, amid noise; a spectrogram comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.floor import RATE, Array, spectrogram
+from ops import wav
+
+Sound = npt.NDArray[np.float64]
+LEVEL = 0.1
+LONGEST_S = 1.3
+
+
+def spoiled(sound: Sound, others: Sequence[wav.Samples], rng: np.random.Generator) -> Array | None:
+    """The spectrogram of samples within ±1 at 16 kHz; None when they are too many or too few."""
+    speed = rng.uniform(0.88, 1.14)
+    sound = np.interp(
+        np.arange(int(len(sound) / speed)) * speed, np.arange(len(sound)), sound
+    ).astype(np.float64)
+    if not RATE // 10 < len(sound) < RATE * LONGEST_S:
+        return None
+    sound *= LEVEL / np.sqrt(np.mean(sound**2) + 1e-12)
+    before, behind = int(rng.uniform(0.15, 0.5) * RATE), int(rng.uniform(0.1, 0.6) * RATE)
+    sound = np.pad(sound, (before, behind))
+    if rng.random() < 0.4:
+        sound = in_room(sound, rng)
+    if rng.random() < 0.5:
+        sound = sound + bed(len(sound), others, rng) * 10 ** (-rng.uniform(8, 28) / 20)
+    sound = sound + rng.standard_normal(len(sound)) * LEVEL * 10 ** (-rng.uniform(30, 60) / 20)
+    if rng.random() < 0.4:
+        sound = over_telephone(sound, rng)
+    return spectrogram(sound)
+
+
+def in_room(sound: Sound, rng: np.random.Generator) -> Sound:
+    """With an echo of noise that falls by 60 dB within 120 to 600 ms, 4 to 12 dB below the voice."""
+    length = int(rng.uniform(0.12, 0.6) * RATE)
+    tail = rng.standard_normal(length) * 10 ** (-3 * np.arange(length) / length)
+    tail[: RATE // 200] = 0
+    tail *= 10 ** (-rng.uniform(4, 12) / 20) / np.sqrt(np.sum(tail**2))
+    size = 1 << int(np.ceil(np.log2(len(sound) + length)))
+    echo = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(tail, size), size)
+    return np.asarray(sound + echo[: len(sound)])
+
+
+def over_telephone(sound: Sound, rng: np.random.Generator) -> Sound:
+    """150-330 to 3200-3700 Hz, and a little noise of the line."""
+    spectrum = np.fft.rfft(sound)
+    hz = np.fft.rfftfreq(len(sound), 1 / RATE)
+    spectrum[(hz < rng.uniform(150, 330)) | (hz > rng.uniform(3200, 3700))] = 0
+    return np.asarray(np.fft.irfft(spectrum, len(sound)) + rng.standard_normal(len(sound)) * 1e-4)
+
+
+def bed(length: int, others: Sequence[wav.Samples], rng: np.random.Generator) -> Sound:
+    """Hiss, hum or six people, as loud as a voice."""
+    kind = rng.integers(3)
+    sound = babble(length, others, rng) if kind == 0 else hiss(length, rng)
+    if kind == 1:
+        time = np.arange(length) / RATE
+        hum = sum(np.sin(2 * np.pi * 50 * n * time + rng.uniform(0, 6)) / n for n in range(1, 9))
+        sound = hum + 2 * sound / np.std(sound)
+    return np.asarray(sound * LEVEL / np.std(sound))
+
+
+def hiss(length: int, rng: np.random.Generator) -> Sound:
+    """Noise whose power falls with the frequency."""
+    spectrum = np.fft.rfft(rng.standard_normal(length))
+    spectrum /= np.sqrt(np.arange(1, len(spectrum) + 1))
+    return np.asarray(np.fft.irfft(spectrum, length))
+
+
+def babble(length: int, others: Sequence[wav.Samples], rng: np.random.Generator) -> Sound:
+    """Six of the other voices at once."""
+    sound = np.zeros(length)
+    for _ in range(6):
+        talk = np.zeros(0)
+        while len(talk) < length + RATE // 2:
+            talk = np.concatenate([talk, others[int(rng.integers(len(others)))] / 32768])
+        start = rng.integers(len(talk) - length)
+        sound += talk[start : start + length]
+    return sound
+
+
+def no_voice(others: Sequence[wav.Samples], rng: np.random.Generator) -> Sound:
+    """Half a second or so of babble, of music, of something that falls over."""
+    length = int(rng.uniform(0.3, 1.25) * RATE)
+    kind = rng.integers(4)
+    if kind < 2:
+        return babble(length, others, rng)
+    time = np.arange(length) / RATE
+    if kind == 2:
+        root = rng.uniform(90, 400)
+        ratios = rng.choice([1, 1.25, 1.5, 2, 2.5, 3, 4, 5], 5)
+        chord = sum(np.sin(2 * np.pi * root * ratio * time + rng.uniform(0, 6)) for ratio in ratios)
+        beat = time % rng.uniform(0.2, 0.5)
+        drum = 1.5 * np.sin(2 * np.pi * 70 * beat) * np.exp(-beat / 0.05)
+        return np.asarray(
+            chord / 4 + drum + 0.7 * rng.standard_normal(length) * np.exp(-beat / 0.02)
+        )
+    knock = hiss(length, rng) * np.exp(-time / rng.uniform(0.03, 0.3))
+    return np.asarray(np.convolve(knock, rng.standard_normal(200) * np.hanning(200), "same"))

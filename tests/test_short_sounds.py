@@ -1,0 +1,105 @@
+"""Whether a short utterance wants the floor, by its sound: the network, and the shipped callers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engines.floor import BANDS, FRAMES, LOUD, QUIET, RATE, SCALE, Floor, Network, spectrogram
+from ops import wav
+from soak import caller_set
+from soak.duplex.trials import DUPLEX
+
+SHORT_S = 1.3
+PCM = np.random.default_rng(5).integers(-9000, 9000, 16_000).astype(np.int16).tobytes()
+
+
+def said(kind: str) -> list[wav.Samples]:
+    """The shipped clips of a kind that are short enough."""
+    clips = [clip for clip in caller_set.load() + caller_set.load(DUPLEX) if clip.kind == kind]
+    sounds = [wav.read(clip.path) for clip in clips]
+    return [sound for sound in sounds if len(sound) < SHORT_S * RATE]
+
+
+def odds(floor: Floor, sound: wav.Samples) -> float:
+    """As audio_in asks: with what lies before and behind."""
+    return floor(np.pad(sound, (6400, 4000)).tobytes())
+
+
+def test_backchannels_and_interruptions_of_voices_it_never_heard_are_told_apart() -> None:
+    floor = Floor()
+    listens = [odds(floor, sound) for sound in said("backchannel")]
+    wants = [odds(floor, sound) for sound in said("interruption")]
+    assert len(listens) > 40
+    assert len(wants) > 20
+    area = np.mean(np.array(wants)[:, None] > np.array(listens)[None])
+    assert area > 0.9
+    assert np.median(wants) > 1
+    assert np.median(listens) < -1
+
+
+@given(st.integers(0, 80_000), st.floats(0.02, 0.9), st.integers(0, 2**32 - 1))
+def test_what_it_sees_has_one_shape_and_no_loudness(length: int, level: float, seed: int) -> None:
+    sound = np.random.default_rng(seed).uniform(-1, 1, length)
+    seen = spectrogram(sound * level)
+    assert seen.shape == (FRAMES, BANDS)
+    assert seen.dtype == np.float32
+    assert seen.min() >= QUIET
+    assert seen.max() <= LOUD
+    if length >= RATE // 10:
+        assert np.allclose(seen, spectrogram(sound * 0.5 * level), atol=0.02)
+
+
+def test_silence_and_nothing_at_all_want_nothing_in_particular() -> None:
+    floor = Floor()
+    for pcm in (b"", bytes(2), bytes(64_000)):
+        assert np.isfinite(floor(pcm))
+
+
+def plainly(arrays: dict[str, npt.NDArray[np.float64]], x: npt.NDArray[np.float64]) -> float:
+    """The same network from its definition, in loops."""
+    x = x * SCALE
+    for number in (0, 1):
+        weights, bias = arrays[f"conv{number}"], arrays[f"bias{number}"]
+        half = len(weights) // 2
+        made = np.zeros((len(x), weights.shape[2]))
+        for at in range(len(x)):
+            for tap in range(len(weights)):
+                if 0 <= at + tap - half < len(x):
+                    made[at] += x[at + tap - half] @ weights[tap]
+        x = np.maximum(made + bias, 0)
+        if number == 0:
+            x = np.array([x[at : at + 2].max(axis=0) for at in range(0, len(x) - 1, 2)])
+    pooled = np.concatenate([x.mean(axis=0), x.max(axis=0)])
+    hidden = np.maximum(arrays["hidden"] @ pooled + arrays["hidden_bias"], 0)
+    return float(arrays["out"] @ hidden + arrays["out_bias"])
+
+
+def test_the_network_is_what_its_definition_says(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    shapes = {"conv0": (5, BANDS, 6), "bias0": (6,), "conv1": (3, 6, 4), "bias1": (4,)}
+    shapes |= {"hidden": (7, 8), "hidden_bias": (7,), "out": (7,), "out_bias": ()}
+    arrays = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    x = rng.uniform(QUIET, LOUD, (FRAMES, BANDS))
+    network = Network({name: array.astype(np.float32) for name, array in arrays.items()})
+    assert network.odds(x.astype(np.float32)) == pytest.approx(plainly(arrays, x), rel=1e-4)
+    twice = {f"a.{name}": array for name, array in arrays.items()}
+    twice |= {f"b.{name}": array for name, array in arrays.items()}
+    twice["b.out_bias"] = arrays["out_bias"] + 1.0
+    np.savez(tmp_path / "two.npz", **twice)  # type: ignore[arg-type] # numpy's stub: names of its own
+    seen = spectrogram(np.frombuffer(PCM, np.int16) / 32768)
+    assert Floor(tmp_path / "two.npz")(PCM) == pytest.approx(network.odds(seen) + 0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no numpy file"])
+def test_a_file_that_is_none_is_told(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "floor.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises((OSError, ValueError, EOFError)):
+        Floor(path)
