@@ -97,11 +97,13 @@ def batch_recogniser(name: str, settings: Settings) -> BatchStt | None:
 
 
 def recogniser(name: str, settings: Settings) -> SttEngine:
-    """`pocketsphinx` (embedded), `nemo`, `deepgram` (remote), `null` or another package's."""
-    if name == "nemo":
+    """`pocketsphinx` (embedded), `nemo`, `nemo-small`, `deepgram` (remote), `null` or another package's."""
+    if name in ("nemo", "nemo-small"):
+        from engines.nemo_stack import small
         from engines.stt_nemo import NemoEngine
 
-        return NemoEngine(_nemo(settings))
+        nemo = _nemo(settings)
+        return NemoEngine(small(nemo) if name == "nemo-small" else nemo)
     if name == "null":
         from engines.stt_null import NullEngine
 

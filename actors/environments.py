@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bus.settings import Settings
 
-ENVIRONMENTS = ("chatterbox", "nemo")
-"""Engines with a folder `.engines/NAME`, made by `make engine-NAME`."""
+ENVIRONMENTS = {"chatterbox": "chatterbox", "nemo": "nemo", "nemo-small": "nemo"}
+"""Engine → its environment: a folder `.engines/NAME`, made by `make engine-NAME`."""
 
 
 def python_for(actor: str, settings: Settings) -> Path | None:
@@ -22,8 +22,10 @@ def python_for(actor: str, settings: Settings) -> Path | None:
     stt = settings.stt
     engines = {"tts": (settings.tts.engine,), "stt": (stt.engine, stt.batch_engine)}
     for engine in engines.get(actor, ()):
-        python = settings.home / ".engines" / engine / "bin" / "python"
-        if engine in ENVIRONMENTS and python.is_file():
+        if (name := ENVIRONMENTS.get(engine)) is None:
+            continue
+        python = settings.home / ".engines" / name / "bin" / "python"
+        if python.is_file():
             return python
     return None
 

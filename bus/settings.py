@@ -429,7 +429,7 @@ SECTIONS: dict[str, type[Section]] = {
 
 OURS = {
     "vad": ("pysilero", "silero-onnx"),
-    "stt": ("deepgram", "nemo", "null", "pocketsphinx"),
+    "stt": ("deepgram", "nemo", "nemo-small", "null", "pocketsphinx"),
     "batch": ("deepgram", "nemo", "none", "pocketsphinx"),
     "tts": ("chatterbox", "espeak"),
     "tools": ("hang_up", "time", "transfer"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ RATE = 16_000
 STACK = "make engine-nemo"
 TORCH = "2.13"
 """What constraints/nemo.txt pins; others were not tried."""
+SMALL = Path(__file__).parent / "models" / "nemo-small.nemo"
+"""The model that comes along; its card is beside it."""
+SMALL_CONTEXT_MS = 160
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -33,6 +36,11 @@ class NemoSettings:
     max_sessions: int = 2
     tail_ms: int = 320
     cpu_threads: int = 1
+
+
+def small(settings: NemoSettings) -> NemoSettings:
+    """The same with the model that comes along, and its one look-ahead."""
+    return replace(settings, model=str(SMALL), att_context_ms=SMALL_CONTEXT_MS)
 
 
 def restored(key: str, name: str, settings: NemoSettings) -> Any:

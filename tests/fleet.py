@@ -44,7 +44,8 @@ def make_home(folder: Path, port: int, changes: Mapping[str, str] = {}) -> None:
     """What a clone has: supervisord.conf, .venv, config/fleet.toml (another port, `changes`), var/."""
     root = home(os.environ)
     shutil.copy(root / "supervisord.conf", folder)
-    (folder / ".venv").symlink_to(root / ".venv")
+    for name in (".venv", ".engines"):
+        (folder / name).symlink_to(root / name)
     (folder / "config").mkdir()
     text = (root / "config" / "fleet.toml").read_text()
     for old, new in changes.items():
@@ -58,8 +59,8 @@ def make_home(folder: Path, port: int, changes: Mapping[str, str] = {}) -> None:
 class Fleet:
     """Started and ready. `place` calls it; `pid`, `kill`, `wait_ready` handle one actor."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder: Path, settings: Settings, ready_s: float = READY_S) -> None:
+        self.folder, self.settings, self.ready_s = folder, settings, ready_s
         self.where = Endpoints(settings.run_dir)
         self.supervisor = Supervisor(folder)
 
@@ -73,13 +74,13 @@ class Fleet:
     def wait_ready(self, **not_pids: int) -> float:
         """Until every actor is ready, those named under another pid; seconds it took."""
         began = time.monotonic()
-        while time.monotonic() - began < READY_S:
+        while time.monotonic() - began < self.ready_s:
             health = self.health()
             others = all(health[n].pid != pid for n, pid in not_pids.items() if n in health)
             ready = [name for name, answer in health.items() if answer.ready]
             if others and len(ready) == len(self.settings.fleet.roster):
                 return time.monotonic() - began
-        raise AssertionError(f"not ready after {READY_S} s: {health}")
+        raise AssertionError(f"not ready after {self.ready_s} s: {health}")
 
     def pid(self, name: str) -> int:
         """The process supervisord runs under this name."""
@@ -114,13 +115,15 @@ def clip(kind: str, voice: str, text: str, cue: Cue) -> Clip:
 
 
 @contextmanager
-def fleet(changes: Mapping[str, str] = {}, **environment: str) -> Iterator[Fleet]:
+def fleet(
+    changes: Mapping[str, str] = {}, ready_s: float = READY_S, **environment: str
+) -> Iterator[Fleet]:
     """A fleet of its own in a short folder; stopped and removed afterwards. `changes` in fleet.toml."""
     folder = Path(tempfile.mkdtemp(prefix="bi-", dir="/tmp"))
     try:
         make_home(folder, free_port(), changes)
         settings = load(env={**environment, "BARGEIN_HOME": str(folder)})
-        made = Fleet(folder, settings)
+        made = Fleet(folder, settings, ready_s)
         made.supervisor.start(environment)
         try:
             made.wait_ready()

@@ -24,13 +24,18 @@ from actors.stt import SttActor
 from engines.batch_nemo import NemoBatch
 from engines.nemo_frames import Cutter, Window
 from engines.nemo_model import Ear, NemoModel
-from engines.nemo_stack import NemoSettings, stack
+from engines.nemo_stack import NemoSettings, small, stack
 from engines.protocols import EngineError
 from engines.stt_nemo import NemoEngine, NemoSession
+from ops.cues import Cue
+from ops.report import Asked, verdict
 from soak import caller_set
+from soak.nemo_speech import plain
+from soak.train_small_nemo import distance
 from tests.engine_conformance.kit import SttCase, finals, utter
 from tests.engine_conformance.test_stt import *  # noqa: F403 - the kit's tests, with the fixture `stt` below
 from tests.engines.small_nemo import build
+from tests.fleet import clip, fleet
 from tests.rig import rig, until
 
 CONTEXTS_MS = (80, 160, 560, 1120)
@@ -317,11 +322,58 @@ def _fail(*_: Any) -> None:
     raise RuntimeError("device gone\nand a long story")
 
 
-@pytest.fixture
-def stt(live: NemoSettings, models: dict[int, NemoModel], sounds: list[bytes]) -> SttCase:
-    """For the tests of the conformance kit."""
-    said = tuple((pcm, offline(models[160], pcm)) for pcm in sounds[1:3])
-    return SttCase("nemo", lambda: loaded(NemoEngine(live)), said, cycles=20)  # type: ignore[arg-type]
+@pytest.fixture(params=["nemo", "nemo-small"])
+def stt(
+    request: pytest.FixtureRequest,
+    live: NemoSettings,
+    models: dict[int, NemoModel],
+    sounds: list[bytes],
+) -> SttCase:
+    """For the tests of the conformance kit: random weights, and those that come along."""
+    if request.param == "nemo":
+        said = tuple((pcm, offline(models[160], pcm)) for pcm in sounds[1:3])
+        return SttCase("nemo", lambda: loaded(NemoEngine(live)), said, cycles=20)  # type: ignore[arg-type]
+    clips = [caller_set.find("question", *which)[0] for which in (PLUS, HOUR)]
+    known = tuple((one.pcm(), one.text) for one in clips)
+    return SttCase("nemo-small", lambda: loaded(NemoEngine(small(live))), known, cycles=20)  # type: ignore[arg-type]
+
+
+# -- the model that comes along ------------------------------------------------------------------
+
+PLUS = ("kal16", "what is seven plus five")
+HOUR = ("slt", "how many minutes are in an hour")
+STORY = ("long_request", "slt", "please tell me a long story")
+TIMES = ("interruption", "kal16", "wait a minute, what is twelve times seven")
+WRONG = 0.1
+"""Words wrong of those said, at most."""
+
+
+def test_the_model_that_comes_along_understands_the_shipped_callers() -> None:
+    """Live, eight at a time, in packets of 20 ms; the same as from the whole recording."""
+    model = NemoModel(small(NemoSettings(device="cpu", max_sessions=8)))
+    model.load()
+    clips = [one for one in caller_set.load() if one.kind != "noise"]
+    wrong = words = 0
+    for n in range(0, len(clips), 8):
+        calls = [Live(model, one.pcm(), (640,)) for one in clips[n : n + 8]]
+        run(model, calls)
+        for one, heard in zip(clips[n : n + 8], calls, strict=True):
+            assert heard.text == offline(model, one.pcm()), one.file
+            said = plain(one.text).split()
+            wrong += distance(said, heard.text.split())
+            words += len(said)
+    print(f"{wrong} of {words} words wrong: {100 * wrong / words:.1f} %")
+    assert wrong <= WRONG * words
+
+
+@pytest.mark.timeout(300)
+def test_a_call_on_the_model_that_comes_along_is_understood_and_talked_over() -> None:
+    """A whole fleet with stt in NeMo's environment."""
+    line = 'engine = "pocketsphinx"   #'
+    with fleet({line: 'engine = "nemo-small"   #'}, ready_s=120) as made:
+        _, records = made.place([clip(*STORY, Cue("clock", 0.3)), clip(*TIMES, Cue("speaks", 2.0))])
+    words = plain(TIMES[2])
+    assert verdict(records, [Asked(STORY[2]), Asked(words, "eighty four")]) == []
 
 
 # -- whole recordings ----------------------------------------------------------------------------
