@@ -362,7 +362,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     asked.add_argument("--out", type=Path, required=True, help="the .nemo file to write")
-    asked.add_argument("--steps", type=int, default=8000, help="of 16 utterances. Default 8000")
+    asked.add_argument("--steps", type=int, default=4000, help="of 16 utterances. Default 4000")
     asked.add_argument("--repeats", type=int, default=42, help="of each phrase. Default 42")
     asked.add_argument("--threads", type=int, default=2, help="torch may use. Default 2")
     asked.add_argument("--work", type=Path, default=Path("var/nemo-small"), help="what is kept")
