@@ -11,7 +11,10 @@ SLOW_BEATS = 3
 
 @dataclass(frozen=True)
 class Limits:
-    """All in ns. `poll_ns`: how often `kills` is called when all goes well."""
+    """All in ns. `poll_ns`: how often `kills` is called when all goes well.
+
+    `boot_grace_ns`: how long one that never was ready may be silent, as often as it likes.
+    """
 
     wedge_ns: int
     poll_ns: int
@@ -112,11 +115,11 @@ class WedgeWatch:
             living.loop_age_ms = 0.0
 
     def _verdict(self, actor: str, living: _Incarnation, now: int) -> str:
-        if not living.ready and now - living.since <= self.limits.boot_grace_ns:
-            return ""
         if living.complaint:
             return living.complaint
         limit = self.limits.wedge_ns * self.patience.get(actor, 1)
+        if not living.ready:  # the import of a large library lets no other thread run for seconds
+            limit = max(limit, self.limits.boot_grace_ns)
         if (silent := now - living.answered) > limit:
             return f"silent for {silent / MS:.0f} ms (allowed {limit / MS:.0f} ms)"
         if living.loop_age_ms > limit / MS:

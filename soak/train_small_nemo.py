@@ -1,6 +1,7 @@
 """Trains the small streaming model of NeMo: synthetic speech goes in, a `.nemo` file below 5 MB comes out.
 
     .engines/nemo/bin/python -m soak.train_small_nemo --out engines/models/nemo-small.nemo
+    .engines/nemo/bin/python -m soak.train_small_nemo --check engines/models/nemo-small.nemo
 
 It needs flite, espeak-ng and festival. What makes it learn in minutes: mel frames brought to mean 0 and
 variance 1 (folded into the first convolution), a CTC head beside the transducer, a transducer loss in plain
@@ -24,6 +25,7 @@ import numpy as np
 from soak.nemo_config import config, write_tokenizer
 from soak.nemo_speech import (
     EXTRA,
+    LEVEL_DBFS,
     Said,
     Sound,
     backgrounds,
@@ -286,15 +288,11 @@ def train(
         if now - saved > SAVED_EVERY_S and learner.steps % 4 == 0:
             saved = now
             learner.save(kept)
-        if learner.steps % (most // 20) == 0:
-            report(learner, tests)
+        if learner.steps % max(1, most // 20) == 0:
+            figures = [f"{name} {errors(learner.model, said)}" for name, said in tests.items()]
+            print(f"step {learner.steps}: {', '.join(figures)}", flush=True)
             learner.model.train()
     learner.model.eval()
-
-
-def report(learner: Learner, tests: dict[str, list[Said]]) -> None:
-    figures = [f"{name} {errors(learner.model, said):.1f} %" for name, said in tests.items()]
-    print(f"step {learner.steps}: word error: {', '.join(figures)}", flush=True)
 
 
 # -- what it makes of it -------------------------------------------------------------------------
@@ -317,11 +315,12 @@ def heard_by(model: Any, said: Sequence[Said]) -> list[str]:
     return texts
 
 
-def errors(model: Any, said: Sequence[Said]) -> float:
-    """Word error, per cent."""
+def errors(model: Any, said: Sequence[Said]) -> str:
+    """Words wrong of words said."""
     pairs = zip(said, heard_by(model, said), strict=True)
     wrong = sum(distance(one.text.split(), text.split()) for one, text in pairs)
-    return 100 * wrong / sum(len(one.text.split()) for one in said)
+    words = sum(len(one.text.split()) for one in said)
+    return f"{wrong} of {words} words wrong ({100 * wrong / max(1, words):.1f} %)"
 
 
 def distance(one: Sequence[str], other: Sequence[str]) -> int:
@@ -332,6 +331,26 @@ def distance(one: Sequence[str], other: Sequence[str]) -> int:
         for m, with_word in enumerate(other, 1):
             corner, row[m] = row[m], min(row[m] + 1, row[m - 1] + 1, corner + (word != with_word))
     return row[-1]
+
+
+def check(path: Path, strange: list[Said]) -> None:
+    """What a model of this kind gets wrong, noise or not."""
+    from engines.nemo_stack import NemoSettings, restored
+
+    model = restored("--check", str(path), NemoSettings(device="cpu", cpu_threads=2))
+    print(f"voices held out: {errors(model, strange)}")
+    print(f"shipped callers: {errors(model, shipped())}")
+    background, thrown = backgrounds(60, SEED + 1), random.Random(SEED)
+    for below_db in (20, 10, 5):
+        said = [amid(one, background, below_db, thrown) for one in shipped()]
+        print(f"shipped callers, noise {below_db} dB below the speech: {errors(model, said)}")
+
+
+def amid(one: Said, background: Sound, below_db: float, thrown: random.Random) -> Said:
+    """In a noise so far below the speech."""
+    first = thrown.randrange(len(background) - len(one.sound))
+    noise = np.float32(10 ** ((LEVEL_DBFS - below_db) / 20)) * background[first:]
+    return Said(one.sound + noise[: len(one.sound)], one.text)
 
 
 # -- all of it -----------------------------------------------------------------------------------
@@ -361,7 +380,9 @@ def main() -> None:
     asked = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    asked.add_argument("--out", type=Path, required=True, help="the .nemo file to write")
+    does = asked.add_mutually_exclusive_group(required=True)
+    does.add_argument("--out", type=Path, help="the .nemo file to write")
+    does.add_argument("--check", type=Path, help="a .nemo file to count the errors of instead")
     asked.add_argument("--steps", type=int, default=4000, help="of 16 utterances. Default 4000")
     asked.add_argument("--repeats", type=int, default=42, help="of each phrase. Default 42")
     asked.add_argument("--threads", type=int, default=2, help="torch may use. Default 2")
@@ -373,18 +394,18 @@ def main() -> None:
 
     torch.set_num_threads(given.threads)
     given.work.mkdir(parents=True, exist_ok=True)
+    file, count = given.work / f"strangers-{SEED}.npz", 4 * len(phrases())
+    strange = spoken(file, count, strangers(phrases(), SEED))
+    if given.check:
+        check(given.check, strange)
+        return
     has = stock(given.work, given.repeats, SEED)
-    tests = {
-        "shipped callers": shipped(),
-        "voices held out": spoken(
-            given.work / f"strangers-{SEED}.npz", 4 * len(phrases()), strangers(phrases(), SEED)
-        ),
-    }
+    tests = {"shipped callers": shipped(), "voices held out": strange}
     print(f"{len(has.said)} utterances, {sum(len(s.sound) for s in has.said) / RATE:.0f} s")
     with tempfile.TemporaryDirectory() as name:
         learner = learner_for(write_tokenizer(Path(name), [*phrases(), *EXTRA], 128))
-        count = sum(one.numel() for one in learner.model.parameters())
-        print(f"{count / 1e6:.2f} million parameters")
+        weights = sum(one.numel() for one in learner.model.parameters())
+        print(f"{weights / 1e6:.2f} million parameters")
         thrown = random.Random(SEED)
         fold(learner.model, [on_the_line(s, thrown, has.background) for s in has.said[::100]])
         kept = given.work / "learner.pt"
@@ -393,7 +414,6 @@ def main() -> None:
             print(f"going on after step {learner.steps}")
         train(learner, has, given.steps, kept, tests)
         learner.save(kept)
-        report(learner, tests)
         given.out.parent.mkdir(parents=True, exist_ok=True)
         learner.model.save_to(str(given.out))
     print(f"{given.out}: {given.out.stat().st_size / 1e6:.2f} MB")

@@ -48,6 +48,17 @@ def test_one_that_loads_for_minutes_but_answers_lives() -> None:
         assert not watch.kills(now)
 
 
+def test_one_that_loads_may_be_silent_again_and_again_until_it_was_ready() -> None:
+    """Reading a large library keeps the door from answering for seconds."""
+    watch = watch_of(ready=False)
+    for now in range(START, START + 300_000 * MS, POLL):
+        if (now - START) % (15_000 * MS) == 0:
+            watch.answered("stt", 100, False, 10.0, now)
+        assert not watch.kills(now)
+    watch.answered("stt", 100, True, 0.0, now)
+    assert silent(watch, 100, now)[0][0] == 1250
+
+
 def test_a_blocked_loop_is_a_wedge_even_if_the_door_answers() -> None:
     watch = watch_of()
     watch.answered("stt", 100, True, 1000.0, START)
