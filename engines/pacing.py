@@ -39,10 +39,16 @@ class Pacing:
         self._end = 0.0
 
     def until(self, made: int) -> tuple[Spoken, ...]:
-        """The words that begin within the first `made` samples and were not told yet."""
+        """The words of which half is within the first `made` samples, and were not told yet.
+
+        None is told to end later: the sound may be at its end sooner than was thought.
+        """
         told = []
-        while self._next < len(self._words) and self._end < made:
-            told.append(self._tell(self._pace * self._weights[self._next]))
+        while self._next < len(self._words):
+            samples = self._pace * self._weights[self._next]
+            if self._end + samples / 2 >= made:
+                break
+            told.append(self._tell(samples, made))
         return tuple(told)
 
     def rest(self, total: int) -> tuple[Spoken, ...]:
@@ -50,12 +56,14 @@ class Pacing:
         left = sum(self._weights[self._next :])
         if left:
             room = max(0.0, total - self._end) / left
-            return tuple(self._tell(room * weight) for weight in self._weights[self._next :])
+            weights = self._weights[self._next :]
+            return tuple(self._tell(room * weight, total) for weight in weights)
         return ()
 
-    def _tell(self, samples: float) -> Spoken:
+    def _tell(self, samples: float, most: int) -> Spoken:
         begin, self._end = self._end, self._end + samples
-        word = Spoken(self._words[self._next], round(begin), round(self._end))
+        start, end = min(round(begin), most), min(round(self._end), most)
+        word = Spoken(self._words[self._next], start, end)
         self._next += 1
         return word
 

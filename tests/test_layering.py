@@ -40,6 +40,7 @@ PURE = {
     "ops/wedge.py",
     "ops/cues.py",
     "engines/narration.py",
+    "engines/seams.py",
     "engines/context.py",
     "engines/llama_slots.py",
     *(f"engines/echo_{name}.py" for name in ("delay", "expected", "kalman", "reference")),

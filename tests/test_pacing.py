@@ -28,12 +28,13 @@ def test_every_word_is_told_once_in_order(
     for piece in pieces:
         made += piece
         new = pacing.until(made)
-        assert all(word.start < made for word in new)
+        assert all(word.start < made and word.end <= made for word in new)
         told += new
     told += pacing.rest(made)
     assert [word.text for word in told] == text
     edges = [edge for word in told for edge in (word.start, word.end)]
     assert edges == sorted(edges)
+    assert all(0 <= edge <= made for edge in edges), "half of each is heard when all was played"
 
 
 @given(st.floats(100, 5000))
