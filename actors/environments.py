@@ -20,7 +20,8 @@ ENVIRONMENTS = {"chatterbox": "chatterbox", "nemo": "nemo", "nemo-small": "nemo"
 def python_for(actor: str, settings: Settings) -> Path | None:
     """The interpreter of its engines' environment; None when it needs none, or is not there."""
     stt = settings.stt
-    engines = {"tts": (settings.tts.engine,), "stt": (stt.engine, stt.batch_engine)}
+    voices = tuple(one.engine for one in settings.tts.voices)
+    engines = {"tts": voices, "stt": (stt.engine, stt.batch_engine)}
     for engine in engines.get(actor, ()):
         if (name := ENVIRONMENTS.get(engine)) is None:
             continue
@@ -30,8 +31,8 @@ def python_for(actor: str, settings: Settings) -> Path | None:
     return None
 
 
-def move(actor: str, settings: Settings, arguments: Sequence[str]) -> None:
+def move(actor: str, settings: Settings, arguments: Sequence[str], module: str = "actors") -> None:
     """Go on in the actor's own environment, unless this is it."""
     python = python_for(actor, settings)
     if python is not None and Path(sys.prefix).resolve() != python.parent.parent.resolve():
-        os.execv(python, [str(python), "-P", "-m", "actors", *arguments])
+        os.execv(python, [str(python), "-P", "-m", module, *arguments])

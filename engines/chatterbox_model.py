@@ -4,11 +4,13 @@ The model has no streaming and no cancel; both are put into it with forward hook
 passes `t3.speech_emb`: every so many, what there is goes through flow and vocoder, a few tokens of context
 in front. Before each layer of all four networks `stop` is looked at, and a private exception ends the work
 there; on a GPU only after the device has done what was enqueued, so that `speak` returns when it is idle.
+No exception of theirs is kept: its frames hold the caches of the synthesis.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import threading
 import types
@@ -18,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from engines.protocols import EngineError
+from engines.seams import Seams, Sound
 
 RATE = 24_000
 SAMPLES_PER_TOKEN = 960
@@ -29,13 +31,12 @@ LOOK_AHEAD = 3
 SPEECH_TOKENS = 6561
 """Tokens from here on are marks of the model, no sound."""
 SILENCE_TOKEN = 4299
-FADE = 480
-"""Samples, 20 ms, over which a chunk is blended into the next."""
 MOST_TOKENS = 1000
-Sound = npt.NDArray[np.float32]
 Tell = Callable[[bytes, bool], None]
 """Mono int16 PCM at 24 kHz, and whether it is the last."""
 STACK = "make engine-chatterbox"
+TORCH = "2.13"
+"""What constraints/chatterbox.txt pins; others were not tried."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ChatterboxSettings:
     first_tokens: int = 15
     chunk_tokens: int = 25
     context_tokens: int = 12
+    flow_steps: int = 0
     temperature: float = 0.8
     cfg_weight: float = 0.5
     exaggeration: float = 0.5
@@ -61,14 +63,14 @@ class _Stop(BaseException):
 
 @dataclass
 class _Run:
-    """One synthesis. `made`: samples that left; `tail`: the last made ones, to be blended."""
+    """One synthesis. `over`: it came to its end."""
 
     stop: threading.Event
     tell: Tell
     tokens: list[int] = field(default_factory=list)
     next_at: int = 0
-    made: int = 0
-    tail: Sound = field(default_factory=lambda: np.zeros(0, np.float32))
+    seams: Seams = field(default_factory=Seams)
+    over: bool = False
 
 
 class ChatterboxModel:
@@ -78,29 +80,22 @@ class ChatterboxModel:
         self._settings = settings
         self._model: Any = None
         self._torch: Any = None
-        self._cuda = False
+        self._device = "cpu"
         self._run: _Run | None = None
 
     def load(self) -> None:
         """Weights, voice, hooks, and one sentence to warm up. Raises EngineError."""
         self._torch = stack()
-        device = self._device()
-        try:
-            self._model = self._loaded(device)
-            self._prepare_voice()
-        except EngineError:
-            raise
-        except self._torch.OutOfMemoryError as error:
-            raise EngineError(
-                f"Chatterbox finds too little memory on {device}: end what else uses it, or set "
-                f"chatterbox.device = 'cpu' ({_short(error)})"
-            ) from None
-        except Exception as error:  # noqa: BLE001 - four libraries; it always means: these files won't do
-            raise EngineError(
-                f"Chatterbox can't be loaded from {self._source()}: {_short(error)}"
-            ) from None
+        self._device = self._chosen()
+        if wrong := self._loaded():
+            self.close()
+            raise EngineError(wrong)
         self._hook()
-        self.speak("Hello.", threading.Event(), lambda pcm, last: None)
+        try:
+            self.speak("Hello.", threading.Event(), lambda pcm, last: None)
+        except EngineError:
+            self.close()
+            raise
 
     def speak(self, text: str, stop: threading.Event, tell: Tell) -> bool:
         """Whether it was said to its end. `tell` is called in this thread.
@@ -108,83 +103,123 @@ class ChatterboxModel:
         When this returns, the device is idle: nothing of the synthesis goes on. Raises EngineError.
         """
         run = _Run(stop, tell, next_at=self._settings.first_tokens + LOOK_AHEAD)
-        self._torch.manual_seed(self._settings.seed)
-        try:
-            with self._torch.inference_mode():
-                self._generate(text, run)
-                self._finish(run)
-        except _Stop:
-            return False
-        except RuntimeError as error:
-            raise EngineError(f"Chatterbox failed: {_short(error)}") from None
-        finally:
-            self._run = None
-            self._settle()
-        return True
+        wrong = self._spoken(text, run)
+        if wrong:
+            self._give_back()
+            raise EngineError(wrong)
+        return run.over
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self._model = None
+        if self._torch is not None:
+            self._give_back()
 
     # -- loading ---------------------------------------------------------------------------------
 
-    def _device(self) -> str:
+    def _chosen(self) -> str:
         wanted, cuda = self._settings.device, self._torch.cuda.is_available()
         if wanted == "auto":
-            wanted = "cuda" if cuda else "cpu"
+            return "cuda" if cuda else "cpu"
         if wanted.startswith("cuda") and not cuda:
             raise EngineError(
                 "chatterbox.device is 'cuda', but torch sees no GPU: set 'auto' or 'cpu'"
             )
-        self._cuda = wanted.startswith("cuda")
         return wanted
 
     def _source(self) -> str:
         return self._settings.model or "the hub"
 
-    def _loaded(self, device: str) -> Any:
+    def _loaded(self) -> str:
+        """What went wrong, "" if nothing."""
+        try:
+            self._model = self._made()
+            self._prepare_voice()
+        except EngineError as error:
+            return str(error)
+        except self._torch.OutOfMemoryError as error:
+            return self._out_of_memory(error)
+        except Exception as error:  # noqa: BLE001 - four libraries; it always means: these files won't do
+            advice = (
+                "check chatterbox.model and chatterbox.turbo"
+                if self._settings.model
+                else "try again when it can be reached, or name a folder in chatterbox.model"
+            )
+            return f"Chatterbox can't be loaded from {self._source()}: {advice} ({_short(error)})"
+        return ""
+
+    def _out_of_memory(self, error: BaseException) -> str:
+        return (
+            f"Chatterbox finds too little memory on {self._device}: end what else uses it, or set "
+            f"chatterbox.device = 'cpu' ({_short(error)})"
+        )
+
+    def _made(self) -> Any:
         perth = importlib.import_module("perth")
         if perth.PerthImplicitWatermarker is None:
             raise EngineError(
                 f"Chatterbox's watermarker needs setuptools < 81: run `{STACK}` again"
             )
-        name = (
+        module, name = (
             ("chatterbox.tts_turbo", "ChatterboxTurboTTS")
             if self._settings.turbo
-            else (
-                "chatterbox.tts",
-                "ChatterboxTTS",
-            )
+            else ("chatterbox.tts", "ChatterboxTTS")
         )
-        kind = getattr(importlib.import_module(name[0]), name[1])
+        kind = getattr(importlib.import_module(module), name)
+        _silence()
         if not self._settings.model:
-            return kind.from_pretrained(device)
+            return kind.from_pretrained(self._device)
         folder = Path(self._settings.model)
         if not folder.is_dir():
             raise EngineError(
                 f"no folder {folder}: name one with Chatterbox's files in chatterbox.model"
             )
-        return kind.from_local(folder, device)
+        return kind.from_local(folder, self._device)
 
     def _prepare_voice(self) -> None:
         wav = self._settings.voice_wav
         if wav:
-            if not Path(wav).is_file():
-                raise EngineError(
-                    f"no voice at {wav}: name a WAV of 6 to 10 s in chatterbox.voice_wav"
-                )
-            self._model.prepare_conditionals(wav, exaggeration=self._settings.exaggeration)
-        if self._model.conds is None:
+            self._take_voice(wav)
+        elif self._model.conds is None:
             raise EngineError(
                 f"{self._source()} brings no voice along: name a WAV of 6 to 10 s in chatterbox.voice_wav"
             )
+        elif not self._settings.turbo:
+            liveliness = self._settings.exaggeration * self._torch.ones(1, 1, 1)
+            self._model.conds.t3.emotion_adv = liveliness.to(self._device)
+
+    def _take_voice(self, wav: str) -> None:
+        if not Path(wav).is_file():
+            raise EngineError(f"no voice at {wav}: name a WAV of 6 to 10 s in chatterbox.voice_wav")
+        if self._settings.turbo:
+            self._model.norm_loudness = self._as_loud
+        try:
+            self._model.prepare_conditionals(wav, exaggeration=self._settings.exaggeration)
+        except self._torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - of four libraries; it always means: this WAV won't do
+            raise EngineError(
+                f"{wav} can't be taken as a voice: name a WAV of 6 to 10 s in chatterbox.voice_wav "
+                f"({_short(error)})"
+            ) from None
+
+    def _as_loud(self, sound: Sound, rate: int) -> Sound:
+        """Turbo's own, which with NumPy 2 makes doubles, that its networks refuse."""
+        model = self._model
+        return np.asarray(type(model).norm_loudness(model, sound, rate), np.float32)
 
     def _hook(self) -> None:
         """Where the networks can be stopped, and where tokens pass."""
         model = self._model
         model.t3.speech_emb.register_forward_pre_hook(self._token)
-        model.t3.tfmr.register_forward_pre_hook(self._look)
+        for layer in _layers(model.t3.tfmr):
+            layer.register_forward_pre_hook(self._look)
         flow = model.s3gen.flow
         for network in (flow.encoder, flow.decoder.estimator, model.s3gen.mel2wav):
             for layer in _layers(network):
                 layer.register_forward_pre_hook(self._look_and_wait)
-        for layer in _layers(model.watermarker.perth_net):
+        marker = model.watermarker.perth_net
+        for layer in (*_layers(marker.encoder), *_layers(marker.ap)):
             layer.register_forward_pre_hook(self._look)
 
     # -- in the networks -------------------------------------------------------------------------
@@ -199,8 +234,13 @@ class ChatterboxModel:
         self._look(module, inputs)
 
     def _settle(self) -> None:
-        if self._cuda:
-            self._torch.cuda.synchronize()
+        if self._device != "cpu":
+            self._torch.cuda.synchronize(self._device)
+
+    def _give_back(self) -> None:
+        """Memory that nobody uses, to the device."""
+        if self._torch.cuda.is_initialized():
+            self._torch.cuda.empty_cache()
 
     def _token(self, module: Any, inputs: Any) -> None:
         """A token of speech is about to be fed back: one more to make sound of."""
@@ -217,37 +257,64 @@ class ChatterboxModel:
 
     # -- text to tokens --------------------------------------------------------------------------
 
+    def _spoken(self, text: str, run: _Run) -> str:
+        """What went wrong, "" if nothing."""
+        if run.stop.is_set():
+            return ""
+        self._torch.manual_seed(self._settings.seed)
+        try:
+            try:
+                with self._torch.inference_mode():
+                    self._generate(text, run)
+                    self._finish(run)
+                run.over = True
+            except _Stop:
+                pass
+            finally:
+                self._run = None
+                self._settle()
+        except EngineError as error:
+            return str(error)
+        except self._torch.OutOfMemoryError as error:
+            return self._out_of_memory(error)
+        except Exception as error:  # noqa: BLE001 - of four libraries; it always means: not said
+            return f"Chatterbox failed: {_short(error)}"
+        return ""
+
     def _generate(self, text: str, run: _Run) -> None:
-        settings, model, torch = self._settings, self._model, self._torch
+        """All tokens; sound of the first ones is made on the way."""
+        model = self._model
         most = min(MOST_TOKENS, 60 + 5 * len(text))
         text = importlib.import_module(type(model).__module__).punc_norm(text)
-        if settings.turbo:
+        ids = self._ids(text)
+        if ids.shape[1] > model.t3.hp.max_text_tokens:
+            raise EngineError(  # the device would fail, and with it all that comes after
+                f"Chatterbox can't say {ids.shape[1]} tokens at once, at most "
+                f"{model.t3.hp.max_text_tokens}: cut the text into sentences"
+            )
+        self._run = run
+        silence = LOOK_AHEAD if self._settings.turbo else 0
+        run.tokens = [*self._sounds(self._tokens(ids, most)), *[SILENCE_TOKEN] * silence]
+
+    def _ids(self, text: str) -> Any:
+        """Tokens of the text: Turbo's [1, length]; the base model's [2, length], with marks around them."""
+        model, torch = self._model, self._torch
+        if self._settings.turbo:
             asked = model.tokenizer(text, return_tensors="pt", padding=True, truncation=True)
-            ids = asked.input_ids.to(model.device)
-            self._run = run
-            said = model.t3.inference_turbo(
-                t3_cond=model.conds.t3,
-                text_tokens=ids,
-                temperature=settings.temperature,
-                max_gen_len=most,
-            )
-            tokens = [*self._sounds(said), *[SILENCE_TOKEN] * LOOK_AHEAD]
-        else:
-            ids = model.tokenizer.text_to_tokens(text).to(model.device)
-            ids = torch.cat([ids, ids])  # with and without the text, for classifier-free guidance
-            ids = torch.nn.functional.pad(ids, (1, 0), value=model.t3.hp.start_text_token)
-            ids = torch.nn.functional.pad(ids, (0, 1), value=model.t3.hp.stop_text_token)
-            self._run = run
-            said = model.t3.inference(
-                t3_cond=model.conds.t3,
-                text_tokens=ids,
-                max_new_tokens=most,
-                temperature=settings.temperature,
-                cfg_weight=settings.cfg_weight,
-                top_p=1.0,
-            )
-            tokens = self._sounds(said)
-        run.tokens = tokens
+            return asked.input_ids.to(model.device)
+        ids = model.tokenizer.text_to_tokens(text).to(model.device)
+        ids = torch.cat([ids, ids])  # with and without the text, for classifier-free guidance
+        ids = torch.nn.functional.pad(ids, (1, 0), value=model.t3.hp.start_text_token)
+        return torch.nn.functional.pad(ids, (0, 1), value=model.t3.hp.stop_text_token)
+
+    def _tokens(self, ids: Any, most: int) -> Any:
+        settings, model = self._settings, self._model
+        given = {"t3_cond": model.conds.t3, "text_tokens": ids, "temperature": settings.temperature}
+        if settings.turbo:
+            return model.t3.inference_turbo(**given, max_gen_len=most)
+        return model.t3.inference(
+            **given, max_new_tokens=most, cfg_weight=settings.cfg_weight, top_p=1.0
+        )
 
     def _sounds(self, said: Any) -> list[int]:
         return [int(token) for token in said.reshape(-1).tolist() if token < SPEECH_TOKENS]
@@ -255,24 +322,20 @@ class ChatterboxModel:
     # -- tokens to sound -------------------------------------------------------------------------
 
     def _finish(self, run: _Run) -> None:
-        if len(run.tokens) * SAMPLES_PER_TOKEN > run.made:
+        if len(run.tokens) * SAMPLES_PER_TOKEN > run.seams.made:
             self._make(run, last=True)
 
     def _make(self, run: _Run, last: bool) -> None:
         """Sound of all tokens that have none yet, with a few before them for context."""
-        known = run.made // SAMPLES_PER_TOKEN
+        known = run.seams.made // SAMPLES_PER_TOKEN
         start = max(0, known - self._settings.context_tokens)
         sound = self._sound(run.tokens[start:], last)
         if start == 0:
             fade = self._model.s3gen.trim_fade.cpu().numpy()
             sound[: len(fade)] *= fade[: len(sound)]
         sound = self._model.watermarker.apply_watermark(sound, sample_rate=RATE)
-        new = np.array(sound[run.made - start * SAMPLES_PER_TOKEN :], np.float32)
-        new = blended(run.tail, new)
-        keep = 0 if last else FADE
-        run.tail = new[len(new) - keep :]
-        new = new[: len(new) - keep]
-        run.made += len(new)
+        new = run.seams.join(sound, start * SAMPLES_PER_TOKEN, last)
+        self._look(None, None)
         if len(new) or last:
             run.tell(to_int16(new), last)
 
@@ -283,22 +346,15 @@ class ChatterboxModel:
         """
         s3gen, torch = self._model.s3gen, self._torch
         ids = torch.tensor(tokens, device=self._model.device)
-        steps = 2 if self._settings.turbo else None
         mel = s3gen.flow_inference(
-            ids, ref_dict=self._model.conds.gen, finalize=True, n_cfm_timesteps=steps
+            ids,
+            ref_dict=self._model.conds.gen,
+            finalize=True,
+            n_cfm_timesteps=self._settings.flow_steps or None,
         )
         wav, _ = s3gen.hift_inference(mel.to(dtype=s3gen.dtype), None)
         made: Sound = wav.squeeze(0).float().cpu().numpy()
         return made if last else made[: len(made) - LOOK_AHEAD * SAMPLES_PER_TOKEN]
-
-
-def blended(tail: Sound, new: Sound) -> Sound:
-    """`new` whose first samples are those of `tail` made again: one fades into the other (equal gain)."""
-    both = min(len(tail), len(new))
-    if both:
-        rise = np.linspace(0, 1, both, dtype=np.float32)
-        new[:both] = tail[:both] * (1 - rise) + new[:both] * rise
-    return new
 
 
 def to_int16(sound: Sound) -> bytes:
@@ -318,11 +374,18 @@ def _layers(network: Any) -> list[Any]:
 
 
 def stack() -> Any:
-    """torch, and a torchaudio that can be imported beside a CPU-only torch."""
+    """torch, and a torchaudio that can be imported beside a CPU-only torch. Raises EngineError."""
+    os.environ.setdefault(
+        "TQDM_DISABLE", "1"
+    )  # a bar for each sentence would be all there is in the log
     try:
         torch = importlib.import_module("torch")
     except ImportError:
         raise EngineError(f"Chatterbox's packages are not here: run `{STACK}`") from None
+    if not str(torch.__version__).startswith(f"{TORCH}."):
+        raise EngineError(
+            f"torch is {torch.__version__}, Chatterbox needs {TORCH} here: run `{STACK}`"
+        )
     try:
         importlib.import_module("torchaudio")
     except OSError:
@@ -344,6 +407,12 @@ def _without_extension() -> None:
     )
     sys.modules["torchaudio._extension"] = empty
     importlib.import_module("torchaudio")
+
+
+def _silence() -> None:
+    """Turbo's flow prints a line for each chunk."""
+    flow = importlib.import_module("chatterbox.models.s3gen.flow_matching")
+    vars(flow)["print"] = lambda *words: None
 
 
 def _short(error: BaseException) -> str:

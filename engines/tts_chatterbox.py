@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from engines.chatterbox_model import RATE, ChatterboxModel, ChatterboxSettings
 from engines.narration import speakable
@@ -70,6 +71,8 @@ class ChatterboxVoice:
     async def close(self) -> None:
         """When the thread has ended."""
         self._loaded = False
+        with suppress(RuntimeError):  # it was closed before
+            self._thread.submit(self._model.close)
         await asyncio.to_thread(self._thread.shutdown)
 
 

@@ -46,6 +46,15 @@ def test_stt_moves_for_its_batch_engine_and_the_small_model_too(tmp_path: Path, 
     assert python_for("tts", settings) is None
 
 
+def test_tts_moves_for_a_voice_it_falls_back_to(tmp_path: Path) -> None:
+    voices = "[{ engine = 'chatterbox', voice = 'default' }]"
+    where = home(tmp_path, f"[tts]\nengine = 'espeak'\nfallbacks = {voices}\n")
+    python = where / ".engines" / "chatterbox" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert python_for("tts", load(env={"BARGEIN_HOME": str(where)})) == python
+
+
 def test_the_actor_is_the_same_process_in_another_environment(tmp_path: Path) -> None:
     """The environment's python here only tells who it is and what it was asked for."""
     where = home(tmp_path, "[tts]\nengine = 'chatterbox'\n")
