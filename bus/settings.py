@@ -1,4 +1,4 @@
-"""In come config/fleet.toml and four environment variables, out goes one frozen `Settings`."""
+"""In come config/fleet.toml, a profile and four environment variables, out goes one frozen `Settings`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ Seconds = Annotated[float, Meta(gt=0.0, le=3600.0)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Decibels = Annotated[float, Meta(ge=-120.0, le=0.0)]
 Name = Annotated[str, Meta(pattern="^[a-z][a-z0-9_]*$")]
+Profile = Annotated[str, Meta(pattern="^([a-z][a-z0-9_-]*)?$")]
 Text = Annotated[str, Meta(max_length=8000)]
 NonEmpty = Annotated[str, Meta(min_length=1, max_length=300)]
 
@@ -63,8 +64,9 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Fleet(Section, frozen=True):
-    """Who runs, and how they report."""
+    """Who runs, and how they report. `profile`: the name of a file that goes over this one."""
 
+    profile: Profile = ""
     roster: Annotated[tuple[Name, ...], Meta(min_length=1)] = (
         "audio_in",
         "stt",
@@ -325,6 +327,7 @@ class Chatterbox(Section, frozen=True):
     first_tokens: Annotated[int, Meta(ge=4, le=1000)] = 15
     chunk_tokens: Annotated[int, Meta(ge=4, le=1000)] = 25
     context_tokens: Annotated[int, Meta(ge=1, le=250)] = 12
+    flow_steps: Annotated[int, Meta(ge=0, le=100)] = 0
     temperature: Annotated[float, Meta(gt=0.0, le=5.0)] = 0.8
     cfg_weight: Annotated[float, Meta(ge=0.0, le=5.0)] = 0.5
     exaggeration: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.5
@@ -453,13 +456,15 @@ def home(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Settings:
-    """Read fleet.toml (default: config/fleet.toml under home), let the environment override it.
+    """Read fleet.toml (default: config/fleet.toml under home), put its profile and the environment over it.
 
     Without `path` what was measured on this machine counts too: see CancelRound.
     """
     where = home(env)
     source = path or where / "config" / "fleet.toml"
     tables = Checker(source, SECTIONS, HIDDEN).tables(_read(source))
+    for section, values in _profile(source, tables.get("fleet", {}).get("profile", "")).items():
+        tables.setdefault(section, {}).update(values)
     for section, key, value in _overrides(env):
         tables.setdefault(section, {})[key] = value
     made = {name: cls(**tables.get(name, {})) for name, cls in SECTIONS.items()}
@@ -478,6 +483,23 @@ def _measured(settings: Settings) -> Settings:
     return msgspec.structs.replace(
         settings, cancel=msgspec.structs.replace(cancel, release_ms=budget_ms)
     )
+
+
+def _profile(source: Path, name: str) -> dict[str, dict[str, Any]]:
+    """The tables of PROFILE.toml beside fleet.toml; none without a profile."""
+    if not name:
+        return {}
+    file = source.with_name(f"{name}.toml")
+    if not file.is_file():
+        others = sorted(path.stem for path in source.parent.glob("*.toml") if path != source)
+        known = ", ".join(f'"{one}"' for one in others)
+        raise SettingsError(
+            f'{source}: fleet.profile: there is no {file}; allowed: ""{known and ", "}{known}'
+        )
+    tables = Checker(file, SECTIONS, HIDDEN).tables(_read(file))
+    if "profile" in tables.get("fleet", {}):
+        raise SettingsError(f"{file}: fleet.profile: a profile names no other; delete the line")
+    return tables
 
 
 def _read(source: Path) -> dict[str, Any]:

@@ -194,3 +194,38 @@ def test_flags_are_those_an_actor_reads() -> None:
     assert flags["turns.endpoint_ms"] == 600
     assert "tts.voice" not in flags
     assert len(str(flags["turns.system_prompt"])) < 64
+
+
+# -- profiles ------------------------------------------------------------------------------------
+
+
+def test_the_gpu_profile_goes_over_the_file_and_the_environment_over_both(tmp_path: Path) -> None:
+    """As a user switches it on: one line."""
+    text = SHIPPED.read_text()
+    assert '\nprofile = "" ' in text
+    (tmp_path / "fleet.toml").write_text(text.replace('profile = ""', 'profile = "gpu"'))
+    (tmp_path / "gpu.toml").write_bytes(SHIPPED.with_name("gpu.toml").read_bytes())
+    settings = load(tmp_path / "fleet.toml", {"LLM_MODEL": "other"})
+    assert (settings.stt.engine, settings.stt.batch_engine) == ("nemo", "nemo")
+    assert (settings.tts.engine, settings.tts.fallbacks[0].engine) == ("chatterbox", "espeak")
+    assert (settings.nemo.device, settings.chatterbox.device) == ("cuda", "cuda")
+    assert settings.llm.url == f"http://127.0.0.1:{settings.llama.port}/v1", "llama is run"
+    assert settings.llm.model == "other"
+    assert settings.stt.partial_ms == load(SHIPPED, {}).stt.partial_ms
+
+
+def test_a_profile_is_checked_like_the_file(fleet: Path) -> None:
+    assert refused(fleet, "[fleet]\nprofile = '../x'\n").startswith("fleet.profile: '../x'")
+    line = refused(fleet, "[fleet]\nprofile = 'gup'\n")
+    assert line == f'fleet.profile: there is no {fleet.parent}/gup.toml; allowed: ""'
+    profile = fleet.with_name("gpu.toml")
+    profile.write_text("[fleet]\nprofile = 'gpu'\n")
+    assert refused(fleet, "[fleet]\nprofile = 'gup'\n").endswith('allowed: "", "gpu"')
+    for text, said in (
+        (profile.read_text(), "fleet.profile: a profile names no other; delete the line"),
+        ("[stt]\nengin = 1\n", "stt.engin: no such key; did you mean engine?"),
+    ):
+        profile.write_text(text)
+        fleet.write_text("[fleet]\nprofile = 'gpu'\n")
+        with pytest.raises(SettingsError, match=rf"^{profile}: {said}"):
+            load(fleet, {})
