@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints/core.txt
 ENGINE_PIP = $(@D)/bin/python -m pip --disable-pip-version-check install -q -c constraints/$(notdir $(@D)).txt
 
-.PHONY: help venv demo test bench lint clean engine-chatterbox engine-llama engine-nemo test-engines
+.PHONY: help venv demo test bench lint clean engine-chatterbox engine-llama engine-nemo gpu-check test-engines
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 14
@@ -56,6 +56,10 @@ test-engines: engine-llama engine-chatterbox engine-nemo  ## the large engines, 
 	@$(BIN)/python -m pytest tests/engines/test_llama.py tests/engines/test_run_llama.py
 	@.engines/chatterbox/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_chatterbox.py
 	@.engines/nemo/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_nemo.py
+	@$(BIN)/python -m pytest tests/engines/test_gpu_check.py
+
+gpu-check: venv engine-nemo engine-chatterbox  ## the large engines on a graphics card, whole, against their bars
+	@$(BIN)/python -P -m soak.gpu_check
 
 engine-llama: venv  ## llama-server, from the pinned source or the one on PATH
 	@$(BIN)/python -P -m ops.build_llama

@@ -73,6 +73,7 @@ def fleet(
     env: Mapping[str, str] | None = None,
     actors: str = "actors",
     responder: str = "ops.run_responder",
+    ready_s: float = READY_S,
 ) -> Iterator[Supervisor]:
     """The fleet of supervisord.conf in a scratch home, ready; `actors`: the module that runs one."""
     conf = (home({}) / "supervisord.conf").read_text()
@@ -88,7 +89,7 @@ def fleet(
         os.environ.clear()
         os.environ.update(kept)
     try:
-        wait_ready(settings)
+        wait_ready(settings, ready_s)
         yield supervisor
     finally:
         supervisor.shutdown()

@@ -28,13 +28,21 @@ class ChildFailed(BargeinError):
 
 
 class Child:
-    """One process: `python -P -m MODULE ARGUMENTS`, told and telling by lines of JSON."""
+    """One process: `PYTHON -P -m MODULE ARGUMENTS`, told and telling by lines of JSON."""
 
-    def __init__(self, home: Path, name: str, module: str, *arguments: str, **env: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        name: str,
+        module: str,
+        *arguments: str,
+        python: str = sys.executable,
+        **env: str,
+    ) -> None:
         self.name = name
         self._log = (home / "var" / "log" / f"{name}.bench.log").open("wb+")
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *arguments],
+            [python, "-P", "-m", module, *arguments],
             env={**os.environ, "BARGEIN_HOME": str(home), **env},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
