@@ -133,14 +133,14 @@ def counted(layer: Any) -> Iterator[list[int]]:
 # -- stopped -------------------------------------------------------------------------------------
 
 STOPS_WITHIN = {
-    "T3 prefill": 12,
-    "T3 token": 12,
-    "flow": 12,
-    "vocoder": 12,
+    "T3 prefill": 20,
+    "T3 token": 20,
+    "flow": 20,
+    "vocoder": 20,
     "watermark": 3,
-    "between chunks": 12,
+    "between chunks": 3,
 }
-"""Of the smallest parts of a network, of which a sentence takes 2,000: as many as its largest layer has."""
+"""Of the smallest parts of a network, of which a sentence takes 2,000: about as many as its largest layer has."""
 PHASES = tuple(STOPS_WITHIN)
 
 
