@@ -140,7 +140,7 @@ STOPS_WITHIN = {
     "watermark": 3,
     "between chunks": 3,
 }
-"""Of the smallest parts of a network, of which a sentence takes 2,000: about as many as its largest layer has."""
+"""Of the smallest parts of a network, of which a sentence takes 2,000: about those of its largest layer."""
 PHASES = tuple(STOPS_WITHIN)
 
 
