@@ -342,7 +342,12 @@ RULES: tuple[Rule, ...] = (
     Rule("over, and its words are known", lambda c: c.known, "restore"),
     Rule(
         "over, its words do not come, and it was more than most backchannels",
-        lambda c: c.late and not c.e.final and c.e.voiced_ms >= c.limits.content_ms,
+        lambda c: (
+            c.late
+            and not c.e.final
+            and c.e.voiced_ms >= c.limits.content_ms
+            and c.e.floor > -c.limits.floor_nats / 2
+        ),
         "commit",
     ),
     Rule("over, and its words do not come", lambda c: c.late, "restore"),

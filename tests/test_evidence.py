@@ -152,6 +152,8 @@ def test_two_looks_at_a_short_word(evidence: Evidence, verdict: Verdict) -> None
         (replace(over(700, "not bad", "not bad", -10), floor=-1.4), "commit"),
         (replace(over(700, "not bad", "not bad", -10), floor=-1.5), "restore"),
         (replace(over(300, "stop", "up", -90), floor=-9.0), "commit"),
+        (Evidence(600, ended_ms=700, floor=-1.4), "commit"),
+        (Evidence(600, ended_ms=700, floor=-1.5), "restore"),
     ],
 )
 def test_what_the_sound_alone_says(evidence: Evidence, verdict: Verdict) -> None:
