@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -81,6 +82,12 @@ class Fleet:
             if others and len(ready) == len(self.settings.fleet.roster):
                 return time.monotonic() - began
         raise AssertionError(f"not ready after {self.ready_s} s: {health}")
+
+    def until(self, fact: Callable[[], bool]) -> None:
+        """Until it holds, or as long as getting ready may take: whoever asks then says what is wrong."""
+        began = time.monotonic()
+        while not fact() and time.monotonic() - began < self.ready_s:
+            threading.Event().wait(0.1)
 
     def pid(self, name: str) -> int:
         """The process supervisord runs under this name."""

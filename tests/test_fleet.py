@@ -227,11 +227,13 @@ def test_five_deaths_of_stt_in_mid_word_cost_no_sample_and_no_word(running: Flee
 
     watch = InMidWord(kill_stt, kill_stt, kill_both, kill_stt, kill_stt, kill_the_decoders)
     clips = [clip(*one, Cue("clock", 0.3 + 2.5 * number)) for number, one in enumerate(SAID)]
-    placed, records = running.place(clips, watch=watch, longest_wait_s=3)
+    placed, records = running.place(clips, watch=watch, longest_wait_s=10)
     assert not watch.left
-    segments, _, problem = read(running.settings.transcript_dir / f"{placed.call}.jsonl")
-    assert problem == ""
     end = len(wav.read(placed.folder / "caller.wav"))
+    transcript = running.settings.transcript_dir / f"{placed.call}.jsonl"
+    running.until(lambda: problems(read(transcript)[0], end) == [])
+    segments, _, problem = read(transcript)
+    assert problem == ""
     assert problems(segments, end) == []
     assert [segment.text for segment in segments if segment.text] == [text for *_, text in SAID]
     assert not list((running.settings.journal_dir / placed.call).rglob("*.seg"))
