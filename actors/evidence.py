@@ -129,6 +129,8 @@ class Heard:
     content: int = 0
     rest: int = 0
     sounds: int = 0
+    echo: bool = False
+    """They were the agent's own, and count for nothing."""
     weighty: frozenset[str] = frozenset()
 
     @property
@@ -207,6 +209,11 @@ class Case:
         return all(heard.words > 0 and not heard.rest for heard in self.both)
 
     @property
+    def echo(self) -> bool:
+        """A look found the agent's own words: however much it sounds like speech, it is his."""
+        return any(heard.echo for heard in self.both)
+
+    @property
     def worded(self) -> bool:
         """The same, and not only hums."""
         return self.all_backchannels and any(heard.words > heard.sounds for heard in self.both)
@@ -248,13 +255,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "over: by its sound it surely wants the floor, and its words so far are not backchannels alone",
-        lambda c: c.over and c.e.floor >= c.limits.floor_nats and not c.worded,
+        lambda c: c.over and c.e.floor >= c.limits.floor_nats and not (c.worded or c.echo),
         "commit",
     ),
     Rule(
         "over: by its sound it wants the floor, and no look says backchannel alone",
         lambda c: (
             c.known
+            and not c.echo
             and c.e.floor >= c.limits.floor_nats / 2
             and not (c.worded if c.e.floor >= c.limits.floor_nats * 2 / 3 else c.all_backchannels)
         ),
@@ -383,7 +391,7 @@ def weigh(words: str, agent: str = "", lexicon: Lexicon = ENGLISH) -> Heard:
     """What is in the words; two or more that the agent is saying itself are its echo: nothing."""
     said = plain(words).split()
     if not said or _echoed(said, plain(agent).split()):
-        return Heard()
+        return Heard(echo=bool(said))
     rest = _without(said, lexicon.backchannels)
     return Heard(
         words=len(said),

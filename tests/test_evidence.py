@@ -160,6 +160,13 @@ def test_what_the_sound_alone_says(evidence: Evidence, verdict: Verdict) -> None
     assert judge(evidence) == verdict
 
 
+def test_its_own_echo_sounds_like_speech_and_is_none() -> None:
+    echo = replace(over(500, "ten past", "ten past", 0), agent="it is ten past two", floor=9.0)
+    assert judge(echo) == "restore"
+    assert judge(replace(echo, final=False, stable="ten past", second=None)) == "hold"
+    assert judge(replace(echo, agent="")) == "commit"
+
+
 def test_a_second_look_is_waited_for_but_not_for_ever() -> None:
     due = replace(over(500, "goodbye"), awaited=True)
     assert judge(due) == "hold"
