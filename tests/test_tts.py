@@ -90,6 +90,7 @@ async def test_words_thrown_in_come_before_the_answer_and_a_notice_is_passed_on(
         agent.publish(Sentence(call=CALL, turn=1, index=0, text="ten", notice=True))
         await agent.heard(Speech, 2)
         assert [(one.first, one.notice) for one in agent.past(Speech)] == [(0, False), (80, True)]
+        await agent.heard(SpokenWords, 2)  # in another lane than the sound
         said = [(one.sentence, one.text, one.words[0].start) for one in agent.past(SpokenWords)]
         assert said == [(-1, "one moment", 10), (0, "ten", 90)]
 
