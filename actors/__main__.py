@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -88,6 +89,7 @@ async def serve(runtime: Runtime, stop: asyncio.Event, ready: Callable[[], None]
         return
     try:
         await entering
+        gc.freeze()  # what was loaded stays: to look through it again would hold the GIL for 10 ms and more
         ready()
         log.info("ready", pid=os.getpid())
         await stopping

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -346,10 +346,10 @@ class TurnManager:
 
     # -- the door --------------------------------------------------------------------------------
 
-    def acknowledged(self, ack: Acked) -> None:
-        """An actor's answer to CANCEL."""
+    def acknowledged(self, acks: Sequence[Acked]) -> None:
+        """Actors' answers to CANCEL."""
         assert self.rounds is not None
-        self.rounds.acknowledged(ack)
+        self.rounds.acknowledged(acks)
 
     async def answer(self, request: Event) -> Event | None:
         """Hello, and what lines and operators ask for."""

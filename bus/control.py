@@ -11,9 +11,8 @@ import asyncio
 import itertools
 import os
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -27,9 +26,9 @@ from bus.errors import WireError
 from bus.fence_lane import FenceLane, fenced
 from bus.logs import Seldom
 from bus.priority import hurry
-from bus.sockets import Frames, make, receive, send
+from bus.sockets import Frames, make, receive, send, wait
 from bus.stamps import Stamper
-from bus.wire import pack, topic_of, unpack
+from bus.wire import pack, topic_of, unpack, unpack_acked
 from schemas import (
     Acked,
     AskHealth,
@@ -46,6 +45,7 @@ log = structlog.get_logger()
 Answer = Callable[[Event], Coroutine[Any, Any, Event | None]]
 MANAGER = "turn_manager"
 HELLO_EVERY_MS = 500
+DOOR_ALONE_MS = 1
 DOOR_HWM = 10_000
 DOOR_LIMIT = 1_048_576
 _SERIAL = itertools.count()
@@ -63,9 +63,9 @@ class Control(threading.Thread):
         desk: Desk,
         release: Callable[[Cancel, int], None],
         answer: Answer,
-        acked: Callable[[Acked], None] | None = None,
+        acked: Callable[[Sequence[Acked]], None] | None = None,
     ) -> None:
-        """`acked(ack)`: on the loop, for each acknowledgement that comes to this door."""
+        """`acked(acks)`: on the loop, the acknowledgements that have come to this door."""
         super().__init__(name=f"{stamper.source}-control", daemon=True)
         self.actor, self.inc = stamper.source, stamper.inc
         self.welcomed = asyncio.Event()
@@ -103,6 +103,7 @@ class Control(threading.Thread):
         self._wake.connect(wake)
         self._door = make(context, zmq.ROUTER, DOOR_HWM, DOOR_LIMIT)
         self._door.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._door.setsockopt(zmq.RCVTIMEO, DOOR_ALONE_MS)
         self._lock = claim(where, f"door.{self.actor}")
         self._door.bind(where[f"door.{self.actor}"])
         self._manager = make(context, zmq.DEALER, DOOR_HWM)
@@ -152,6 +153,8 @@ class Control(threading.Thread):
                 if not ready:
                     self._hello()
                 self._serve({socket for socket, _ in ready})
+                while self._acks and not self._orders and self._at_door():
+                    pass
         finally:
             for socket in (self._woken, self._door, self._manager):
                 socket.close()
@@ -174,6 +177,18 @@ class Control(threading.Thread):
         if self._manager in ready:
             for frames in receive(self._manager, 1):
                 self._take(frames[1:], self._hear)
+
+    def _at_door(self) -> bool:
+        """While acks lie here that the loop has not taken: listen there alone, DOOR_ALONE_MS at most.
+
+        To poll for each of seven acks costs more than to take it. And the loop, woken for the last of
+        them, needs the GIL at once: blocked in one call, this thread does not want it too.
+        """
+        try:
+            self._knock(wait(self._door))
+        except zmq.Again:
+            return False
+        return True
 
     def _obeyed(self, order: Callable[[], None]) -> None:
         try:
@@ -231,6 +246,9 @@ class Control(threading.Thread):
             self._malformed += 1
             self._refused.warn(why="no request: the asker's number is missing")
             return
+        if self._acked is not None and (ack := unpack_acked(frames[2:])) is not None:
+            self._collect(ack)
+            return
         back = frames[:2]
         try:
             event, _ = unpack(frames[2:])
@@ -241,8 +259,6 @@ class Control(threading.Thread):
             return
         if isinstance(event, Cancel):
             self._fence(event)
-        elif isinstance(event, Acked) and self._acked is not None:
-            self._collect(event)
         elif isinstance(event, AskHealth):
             self._reply(back, self._health())
         else:
@@ -250,14 +266,14 @@ class Control(threading.Thread):
 
     def _collect(self, ack: Acked) -> None:
         """Stamped when it arrives; the loop is woken for the last that is expected, else for each."""
-        self._acks.append(msgspec.structs.replace(ack, received_ns=self._clock.now()))
+        msgspec.structs.force_setattr(ack, "received_ns", self._clock.now())
+        self._acks.append(ack)
         left = self._expected.get(ack.call, 1) - 1
         if left > 0:
             self._expected[ack.call] = left
         else:
             self._expected.pop(ack.call, None)
             self._loop.call_soon_threadsafe(self.hand_over)
-            time.sleep(0)  # the loop needs the GIL this thread would keep until it polls again
 
     def expect(self, call: str, acks: int) -> None:
         """So many acks of that call matter together only; 0: from now on each. Called on the loop."""
@@ -268,8 +284,9 @@ class Control(threading.Thread):
 
     def hand_over(self) -> None:
         """Tell of the acks that have come; on the loop."""
-        while self._acks and self._acked is not None:
-            self._acked(self._acks.popleft())
+        acks = [self._acks.popleft() for _ in range(len(self._acks))]
+        if acks and self._acked is not None:
+            self._acked(acks)
 
     def _health(self) -> Health:
         """`loop_age_ms`: how long the loop has owed an answer to the previous health question."""

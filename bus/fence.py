@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from schemas import Event, Report
 
 REMEMBERED_CALLS = 4096
@@ -16,16 +14,16 @@ class Fence:
     """
 
     def __init__(self) -> None:
-        self._highest: OrderedDict[str, int] = OrderedDict()
+        self._highest: dict[str, int] = {}
 
     def raise_to(self, call: str, turn: int) -> bool:
         """Cancel `turn` and all before it; False when that was so already."""
         if turn <= self._highest.get(call, 0):
             return False
+        self._highest.pop(call, None)  # the latest is the last
         self._highest[call] = turn
-        self._highest.move_to_end(call)
-        while len(self._highest) > REMEMBERED_CALLS:
-            self._highest.popitem(last=False)
+        if len(self._highest) > REMEMBERED_CALLS:
+            del self._highest[next(iter(self._highest))]
         return True
 
     def passes(self, event: Event) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Literal
 
@@ -282,23 +282,28 @@ class Rounds:
         """Of so many acks of `call` the loop need hear of the last only; 0: of each, and now."""
         self._expect(call, acks)
 
-    def acknowledged(self, ack: Acked) -> None:
-        """An ack has arrived at the door (its `received_ns` is set).
+    def acknowledged(self, acks: Sequence[Acked]) -> None:
+        """These acks have arrived at the door (their `received_ns` is set).
 
-        It is told to the fleet after the fences: seven publications on the way to them cost more
+        They are told to the fleet after the fences: seven publications on the way to them cost more
         than the fan-out itself (1.4 ms instead of 0.6).
         """
-        unsaid: list[Acked] | None = None
-        for round_ in self._rounds:
-            order = round_.order
-            if order.call == ack.call and order.turn <= ack.turn and ack.actor in round_.legs:
-                round_.legs[ack.actor].take(ack)
-                round_.check()
-                unsaid = round_.unsaid if unsaid is None else unsaid
-        if unsaid is None:
-            self._publish(ack, ack.received_ns)
-        else:
-            unsaid.append(ack)
+        touched: list[Round] = []
+        for ack in acks:
+            unsaid: list[Acked] | None = None
+            for round_ in self._rounds:
+                order = round_.order
+                if order.call == ack.call and order.turn <= ack.turn and ack.actor in round_.legs:
+                    round_.legs[ack.actor].take(ack)
+                    if round_ not in touched:
+                        touched.append(round_)
+                    unsaid = round_.unsaid if unsaid is None else unsaid
+            if unsaid is None:
+                self._publish(ack, ack.received_ns)
+            else:
+                unsaid.append(ack)
+        for round_ in touched:
+            round_.check()
 
     def _tell(self, round_: Round) -> None:
         """The acks until now; those to come are told at once."""

@@ -6,13 +6,14 @@ little-endian int16. docs/bus.md tells a peer in another language all it needs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 import schemas
 from bus.errors import WireError
-from schemas import WIRE_VERSION, Audio, Cancel, Event, Report, RollCall, Stamp
+from schemas import WIRE_VERSION, Acked, Audio, Cancel, Event, Report, RollCall, Stamp
 
 Lane = Literal["events", "media", "control"]
 E = TypeVar("E", bound=Event)
@@ -59,9 +60,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decoders = {name: msgspec.msgpack.Decoder(kind).decode for name, kind in KINDS.items()}
 _decode_stamp = msgspec.msgpack.Decoder(Stamp).decode
 _topics = {kind: name + SEPARATOR for name, kind in KINDS.items()}
-_NOT_OURS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-CANCEL = _topics[Cancel]
-_decode_cancel = msgspec.msgpack.Decoder(Cancel).decode
+_NOT_OURS = (msgspec.DecodeError, UnicodeError, RecursionError)
 _is_audio = {name: issubclass(kind, Audio) for name, kind in KINDS.items()}
 
 
@@ -103,16 +102,25 @@ def pack_short(topic: bytes, event: Event, stamp: Stamp) -> list[bytes]:
     return [topic, _encode(stamp), _encode(event)]
 
 
-def unpack_cancel(frames: list[bytes]) -> Cancel | None:
-    """As `unpack`, by the shortest way; None when the frames are anything but a good CANCEL."""
-    if len(frames) != 3 or len(frames[2]) > MAX_FRAME_BYTES or len(frames[1]) > MAX_FRAME_BYTES:
-        return None
-    try:
-        stamp, cancel = _decode_stamp(frames[1]), _decode_cancel(frames[2])
-    except _NOT_OURS:
-        return None
-    good = stamp.v == WIRE_VERSION and frames[0] == CANCEL + cancel.call.encode()
-    return cancel if good else None
+def _short_way(kind: type[E]) -> Callable[[list[bytes]], E | None]:
+    """As `unpack` for one kind, by the shortest way; None when the frames are anything but a good one."""
+    topic, decode = _topics[kind], msgspec.msgpack.Decoder(kind).decode
+
+    def unpack_short(frames: list[bytes]) -> E | None:
+        if len(frames) != 3 or len(frames[2]) > MAX_FRAME_BYTES or len(frames[1]) > MAX_FRAME_BYTES:
+            return None
+        try:
+            stamp, event = _decode_stamp(frames[1]), decode(frames[2])
+            good = stamp.v == WIRE_VERSION and frames[0] == topic + event.call.encode()
+        except _NOT_OURS:
+            return None
+        return event if good else None
+
+    return unpack_short
+
+
+unpack_cancel = _short_way(Cancel)
+unpack_acked = _short_way(Acked)
 
 
 def unpack(frames: list[bytes], limit: int = MAX_FRAME_BYTES) -> tuple[Event, Stamp]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from actors.turn_manager import TurnManager
@@ -52,9 +52,9 @@ class ReplayedManager(TurnManager):
     def hang_up(self, call: str, reason: str) -> None:
         """The recording closes the call, when it was closed."""
 
-    def acknowledged(self, ack: Acked) -> None:
-        super().acknowledged(ack)
-        self.acks_taken += 1
+    def acknowledged(self, acks: Sequence[Acked]) -> None:
+        super().acknowledged(acks)
+        self.acks_taken += len(acks)
 
 
 class ManagerReplay:

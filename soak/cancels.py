@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -144,10 +145,11 @@ class Manager:
         await self.rounds.close()
         self.link.close()
 
-    def acknowledged(self, ack: Acked) -> None:
-        """An ack at the door."""
-        self._watch.acked(ack)
-        self.rounds.acknowledged(ack)
+    def acknowledged(self, acks: Sequence[Acked]) -> None:
+        """Acks at the door."""
+        for ack in acks:
+            self._watch.acked(ack)
+        self.rounds.acknowledged(acks)
 
     async def _answer(self, request: Event) -> Event | None:
         if not isinstance(request, Hello):

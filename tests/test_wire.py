@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgpack
 import msgspec
 import pytest
@@ -21,8 +23,10 @@ from bus.wire import (
     prefix,
     topic_of,
     unpack,
+    unpack_acked,
+    unpack_cancel,
 )
-from schemas import WIRE_VERSION, AgentPcm, Audio, Cancel, Event, Final, Probe, Stamp, Word
+from schemas import WIRE_VERSION, Acked, AgentPcm, Audio, Cancel, Event, Final, Probe, Stamp, Word
 from tests.words import events, stamps
 
 STAMP = Stamp(source="stt", inc=1, seq=2, at_ns=3)
@@ -143,6 +147,32 @@ def test_nothing_but_a_wire_error_ever_comes_out(junk: list[bytes], kind: bytes)
     for attempt in (junk, [kind + b"\0", *junk]):
         with pytest.raises(WireError):
             unpack(attempt)
+
+
+def regular(frames: list[bytes]) -> Event | None:
+    try:
+        return unpack(frames)[0]
+    except WireError:
+        return None
+
+
+@pytest.mark.parametrize(("kind", "short"), [(Cancel, unpack_cancel), (Acked, unpack_acked)])
+def test_the_short_way_finds_what_the_regular_one_finds(
+    kind: type[Event], short: Callable[[list[bytes]], Event | None]
+) -> None:
+    @settings(max_examples=300, deadline=None)
+    @given(events(kind), stamps(), st.integers(-1, 2), st.integers(0), st.integers(0, 255))
+    def both(event: Event, stamp: Stamp, where: int, at: int, byte: int) -> None:
+        frames = pack(event, stamp)
+        assert short(frames) == event
+        if where >= 0:
+            spoiled = bytearray(frames[where])
+            spoiled[at % len(spoiled)] = byte
+            frames[where] = bytes(spoiled)
+        assert repr(short(frames)) == repr(regular(frames))  # not a number is not itself
+        assert short(frames[:2]) is short([*frames, b""]) is None
+
+    both()
 
 
 def test_no_topic_is_the_beginning_of_another() -> None:

@@ -1,14 +1,16 @@
 """Synthetic speakers: `python -m soak.floor.voices --out var/floor/clips.npz` says phrases.
 
 Needs programs of these Debian packages: espeak-ng mbrola mbrola-us1 mbrola-us2 mbrola-us3 mbrola-en1
-libttspico-utils festival festvox-kdlpc16k festvox-rablpc16k festvox-don. flite's voices are left out
-on purpose: the shipped callers are made of them, and are what the network is tried on.
+libttspico-utils festival festvox-kdlpc16k festvox-rablpc16k festvox-don rhvoice rhvoice-english. The
+voices slt, awb, rms and kal are left out on purpose, whichever program has them: the shipped callers are
+made of them, and are what the network is tried on.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -33,6 +35,11 @@ SPEAKERS = (
     *(("espeak", f"mb-{name}") for name in ("us1", "us2", "us3", "en1") for _ in range(4)),
     *(("pico", language) for language in ("en-US", "en-GB") for _ in range(4)),
     *(("festival", f"{name}_diphone") for name in ("ked", "rab", "don") for _ in range(2)),
+    *(
+        ("rhvoice", name)
+        for name in ("alan", "bdl", "clb", "evgeniy-eng", "lyubov")
+        for _ in range(8)
+    ),
 )
 PHRASES = 130
 """Of each speaker, and so many backchannels; voices that sound human come up two or four times."""
@@ -59,10 +66,18 @@ def festival(voice: str, text: str, thrown: random.Random, path: Path) -> list[s
     return ["festival", "-b", f"(begin (voice_{voice}) {stretch} {saved})"]
 
 
+def rhvoice(voice: str, text: str, thrown: random.Random, path: Path) -> list[str]:
+    """The same of RHVoice: models of recorded people."""
+    rate, pitch = thrown.randint(70, 150), thrown.randint(75, 135)
+    saying = f"echo {shlex.quote(text)} | RHVoice-test -p {voice} -r {rate} -t {pitch} -o {path}"
+    return ["sh", "-c", saying]
+
+
 COMMANDS: dict[str, Callable[[str, str, random.Random, Path], list[str]]] = {
     "espeak": espeak,
     "pico": pico,
     "festival": festival,
+    "rhvoice": rhvoice,
 }
 
 
