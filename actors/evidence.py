@@ -163,6 +163,11 @@ class Case:
         return self.e.ended_ms is not None and self.e.ended_ms >= self.limits.verdict_ms
 
     @property
+    def heard_enough(self) -> bool:
+        """Over, or beyond its first windows, which are often 20 dB softer than what follows."""
+        return self.over or self.e.voiced_ms >= self.limits.word_ms
+
+    @property
     def lasts(self) -> bool:
         """So long that a murmur would have been known by now."""
         return self.e.voiced_ms >= self.limits.commit_ms
@@ -240,7 +245,7 @@ RULES: tuple[Rule, ...] = (
     Rule("an explicit stop word", lambda c: any(heard.stop for heard in c.both), "commit"),
     Rule(
         "somebody far from the telephone, or another conversation",
-        lambda c: c.e.level_db < -c.limits.soft_db,
+        lambda c: c.e.level_db < -c.limits.soft_db and c.heard_enough,
         "restore",
     ),
     Rule(

@@ -5,6 +5,10 @@ notices after 280 ms instead of 90. The pitch is still there as the rhythm of wh
 sound, its mean over 3 ms less that over 12 ms, is a band around 80 to 280 Hz. With it two were missed
 and the median was 133 ms. Of 80 things in full band none is missed with or without it, 100 instead of
 92 ms late; of 100 noises 38 instead of 35 are taken for speech. It takes 11 µs per 20 ms.
+
+The detector is also a little deaf to quiet voices, narrow ones above all: it gets everything twice as
+loud. So it finds 73 instead of 65 % of the voice of backchannels over a telephone (133 of them), 84 instead
+of 82 % of that of interruptions (227); of 209 noises 23 instead of 21 are taken for speech.
 Recognisers get the sound as it is.
 """
 
@@ -20,6 +24,8 @@ BLOCK = 16
 SHORT, LONG = 3, 12
 PAST = LONG + 1
 SHARE = 1.0
+GAIN = 2.0
+"""6 dB."""
 AT_ONCE = 64
 """Blocks that are computed as one product."""
 Matrix = npt.NDArray[np.float32]
@@ -33,7 +39,7 @@ class Fundamental:
         self._past: Matrix = np.zeros(PAST, np.float32)
 
     def push(self, pcm: bytes) -> bytes:
-        """Mono int16 PCM, 16 kHz, of any length."""
+        """Mono int16 PCM, 16 kHz, of any length; what comes out is GAIN times as loud."""
         pcm = self._rest + pcm
         whole = len(pcm) // (2 * BLOCK) * 2 * BLOCK
         self._rest = pcm[whole:]
@@ -46,6 +52,7 @@ class Fundamental:
         known = np.concatenate([self._past, envelope])
         self._past = known[-PAST:]
         sound += _ways(len(envelope)) @ known
+        sound *= GAIN
         np.minimum(sound, 32767, out=sound)  # np.clip takes three times as long
         np.maximum(sound, -32768, out=sound)
         return sound.astype(np.int16).tobytes()

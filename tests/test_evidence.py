@@ -193,6 +193,13 @@ def test_a_voice_far_softer_than_the_caller_s_is_not_his() -> None:
     assert judge(Evidence(300, "stop", level_db=-21)) == "commit"
 
 
+def test_a_soft_beginning_is_not_sent_away() -> None:
+    """The first windows of "spell the word house" are 20 dB below its loudest one."""
+    assert judge(Evidence(96, level_db=-30)) == "wait"
+    assert judge(Evidence(300, level_db=-21)) == "hold"
+    assert judge(Evidence(300, level_db=-21, ended_ms=1)) == "restore"
+
+
 def test_a_stop_word_is_a_whole_word() -> None:
     assert says_stop("no stop that")
     assert not says_stop("the unstoppable waiter")

@@ -24,14 +24,14 @@ def spoiled(sound: Sound, others: Sequence[wav.Samples], rng: np.random.Generato
     if not RATE // 10 < len(sound) < RATE * LONGEST_S:
         return None
     sound *= LEVEL / np.sqrt(np.mean(sound**2) + 1e-12)
-    before, behind = int(rng.uniform(0.15, 0.5) * RATE), int(rng.uniform(0.1, 0.6) * RATE)
-    sound = np.pad(sound, (before, behind))
+    before, behind = int(rng.uniform(0.15, 0.5) * RATE), int(rng.uniform(-0.06, 0.6) * RATE)
+    sound = np.pad(sound, (before, max(0, behind)))[: len(sound) + before + behind]
     if rng.random() < 0.4:
         sound = in_room(sound, rng)
     if rng.random() < 0.5:
         sound = sound + bed(len(sound), others, rng) * 10 ** (-rng.uniform(8, 28) / 20)
     sound = sound + rng.standard_normal(len(sound)) * LEVEL * 10 ** (-rng.uniform(30, 60) / 20)
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         sound = over_telephone(sound, rng)
     return spectrogram(sound)
 

@@ -1,4 +1,4 @@
-"""`python -m soak.floor.train --clips var/floor/clips.npz` writes the network of engines/floor.py.
+"""`python -m soak.floor.train --clips var/floor/clips.npz` writes the networks of engines/floor.py.
 
 Runs where torch is (`make engine-nemo` or `make engine-chatterbox`). Tells after each epoch how well it
 does on the shipped callers, whose voices it never hears: the area under the curve, and the share of floor
@@ -29,6 +29,8 @@ from soak.floor.spoil import no_voice, spoiled
 WIDTHS = (5, 5, 5, 3)
 CHANNELS = (BANDS, 64, 96, 128, 128)
 BATCH = 128
+RATE_MOST = 2e-3
+"""Of learning."""
 NO_VOICES = 0.08
 """Share of the examples that are nobody's voice."""
 Clip = tuple[int, wav.Samples]
@@ -116,9 +118,10 @@ def score(odds: npt.NDArray[np.float32], takes: npt.NDArray[np.float32]) -> tupl
     return area, float(np.mean(yes > np.quantile(no, 0.95)))
 
 
-def train(examples: Examples, held: Examples, epochs: int, rate: float) -> Network:
+def train(examples: Examples, held: Examples, epochs: int, rate: float, seed: int) -> Network:
     """Cross entropy, smoothed by 2 %; time and bands masked by chance; one cycle of the learning rate."""
-    network, rng = Network(), np.random.default_rng(0)
+    torch.manual_seed(seed)
+    network, rng = Network(), np.random.default_rng(seed)
     steps = epochs * (len(examples.takes) // BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
@@ -147,7 +150,8 @@ def train(examples: Examples, held: Examples, epochs: int, rate: float) -> Netwo
             loss_sum += loss.item() * BATCH / len(order)
         area, found = score(judged(network, held), held.takes)
         print(
-            f"epoch {epoch + 1} of {epochs}, {time.monotonic() - began:.0f} s: loss {loss_sum:.3f}; "
+            f"network {seed + 1}, epoch {epoch + 1} of {epochs}, {time.monotonic() - began:.0f} s: "
+            f"loss {loss_sum:.3f}; "
             f"shipped callers: area {area:.3f}, {100 * found:.0f} % found at 5 % mistaken",
             flush=True,
         )
@@ -165,8 +169,8 @@ def judged(network: Network, examples: Examples) -> npt.NDArray[np.float32]:
     return np.asarray(torch.cat(parts).numpy(), np.float32)
 
 
-def written(network: Network, path: Path) -> None:
-    """Each normalisation folded into its convolution; 16-bit floats."""
+def folded(network: Network) -> dict[str, Array]:
+    """Its arrays, each normalisation folded into its convolution."""
     arrays: dict[str, Array] = {}
     for number, (layer, norm) in enumerate(zip(network.layers, network.norms, strict=True)):
         gain = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach()
@@ -179,8 +183,23 @@ def written(network: Network, path: Path) -> None:
     arrays["hidden_bias"] = network.hidden.bias.detach().numpy()
     arrays["out"] = network.out.weight.detach().numpy()[0]
     arrays["out_bias"] = network.out.bias.detach().numpy()[0]
+    return arrays
+
+
+def trained(seed: int) -> dict[str, Array]:
+    """One network, on one thread; `_work` has the examples and the rest of the order."""
+    torch.set_num_threads(1)
+    return folded(train(_work["examples"], _work["held"], _work["epochs"], RATE_MOST, seed))
+
+
+def written(networks: list[dict[str, Array]], path: Path) -> None:
+    """All in one file, as 16-bit floats."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    small = {name: array.astype(np.float16) for name, array in arrays.items()}
+    small = {
+        f"{number}.{name}": np.asarray(array, np.float16)
+        for number, arrays in enumerate(networks)
+        for name, array in arrays.items()
+    }
     np.savez_compressed(path, **small)  # type: ignore[arg-type] # numpy's stub: names of its own
 
 
@@ -189,16 +208,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=SHIPPED)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--networks", type=int, default=2, help="trained side by side")
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--copies", type=int, default=2, help="times each clip is spoiled")
     order = parser.parse_args()
-    torch.manual_seed(0)
     with np.load(order.clips) as file:
         sounds = np.split(file["sound"], file["ends"][:-1])
         clips = list(zip(map(int, file["takes"]), sounds, strict=True))
     held = Examples.of([c for c in shipped() if len(c[1]) < 1.6 * RATE], 3, 1)
-    network = train(Examples.of(clips, order.copies, 2), held, order.epochs, 2e-3)
-    written(network, order.out)
+    _work.update(examples=Examples.of(clips, order.copies, 2), held=held, epochs=order.epochs)
+    with Pool(order.networks) as pool:
+        written(pool.map(trained, range(order.networks), 1), order.out)
     print(f"{order.out}: {order.out.stat().st_size / 1000:.0f} kB")
 
 

@@ -92,7 +92,7 @@ def spoken(job: tuple[str, str, int]) -> list[tuple[int, str, str, wav.Samples]]
         path = Path(folder) / "said.wav"
         for takes, text in texts:
             command = COMMANDS[program](voice, text, thrown, path)
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
+            subprocess.run(command, check=True, capture_output=True, timeout=600)
             sound = trimmed(wav.read(path))
             if 0.05 < len(sound) / 16_000 < LONGEST_S:
                 clips.append((takes, text, f"{program}:{voice}", sound))
