@@ -4,6 +4,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints/core.txt
 ENGINE_PIP = $(@D)/bin/python -m pip --disable-pip-version-check install -q -c constraints/$(notdir $(@D)).txt
+NO_CUDA_FOR_NOTHING = command -v nvidia-smi >/dev/null || ! $(@D)/bin/python -m pip list | grep -q '^nvidia-' || { echo \
+  "no graphics card here, but pip chose torch with CUDA: set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds and run make again" >&2; \
+  rm -rf $(@D); exit 1; }
 
 .PHONY: help venv demo test bench lint clean engine-chatterbox engine-llama engine-nemo gpu-check test-engines
 
@@ -36,6 +39,7 @@ engine-chatterbox: .engines/chatterbox/installed  ## the voice Chatterbox, in an
 	@echo "installing Chatterbox into .engines/chatterbox (a few minutes, 2 GB)…"
 	@$(PYTHON) -m venv .engines/chatterbox
 	@$(ENGINE_PIP) torch 'setuptools<81' wheel
+	@$(NO_CUDA_FOR_NOTHING)
 	@$(ENGINE_PIP) --no-deps chatterbox-tts resemble-perth torchaudio s3tokenizer
 	@$(ENGINE_PIP) librosa transformers diffusers conformer safetensors pyloudnorm omegaconf einops onnx soundfile
 	@$(ENGINE_PIP) --no-build-isolation -e . pytest pytest-asyncio pytest-timeout
@@ -47,6 +51,7 @@ engine-nemo: .engines/nemo/installed  ## recognisers of NeMo, in an environment 
 	@echo "installing NeMo into .engines/nemo (a few minutes, 2 GB)…"
 	@$(PYTHON) -m venv .engines/nemo
 	@$(ENGINE_PIP) torch 'setuptools<81' wheel
+	@$(NO_CUDA_FOR_NOTHING)
 	@$(ENGINE_PIP) 'nemo_toolkit[asr]'
 	@$(ENGINE_PIP) --no-build-isolation -e . pytest pytest-asyncio pytest-timeout
 	@touch $@
