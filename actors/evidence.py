@@ -16,6 +16,8 @@ BASE_MS, WORD_MS, MOST_WORDS = 450, 350, 4
 """One backchannel lasts up to 800 ms of voice, two 1150: what lasts longer was misheard."""
 LONGEST_MS = 850
 """95 of 100 backchannels have less voice (766 of 60 kinds, nine voices)."""
+LEAN = 1 / 6
+"""Of `floor_nats`: rather meant than not, by its sound."""
 Verdict = Literal["wait", "hold", "commit", "restore"]
 
 
@@ -83,7 +85,7 @@ class Limits:
     verdict_ms: float = 700
     soft_db: float = 20
     list_nats: float = 40
-    floor_nats: float = 3.0
+    floor_nats: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -289,8 +291,12 @@ RULES: tuple[Rule, ...] = (
         "restore",
     ),
     Rule(
-        "over: both looks agree on a word of weight, and it was more than most backchannels",
-        lambda c: c.known and c.agree and c.e.voiced_ms >= c.limits.content_ms,
+        "over: both looks agree on a word of weight, and it lasted or sounds rather as if it was meant",
+        lambda c: (
+            c.known
+            and c.agree
+            and (c.e.voiced_ms >= c.limits.content_ms or c.e.floor >= c.limits.floor_nats * LEAN)
+        ),
         "commit",
     ),
     Rule(

@@ -1,6 +1,6 @@
 """Whether a short utterance wants the floor: its sound goes in, log-odds come out. Pure; numpy alone.
 
-Two convolutional networks on a log-mel spectrogram, small enough to run beside everything else (2.4 ms of
+Four convolutional networks on a log-mel spectrogram, small enough to run beside everything else (3 ms of
 one thread). They were trained on synthetic speech by `soak/floor/train.py`: backchannels ("mm-hm", "yeah",
 "of course") against everything else one says in a second, in rooms, on telephones, amid noise. They know
 no words, so they need no recogniser; docs/decisions/0008.

@@ -134,26 +134,26 @@ def test_two_looks_at_a_short_word(evidence: Evidence, verdict: Verdict) -> None
 @pytest.mark.parametrize(
     ("evidence", "verdict"),
     [
-        (Evidence(300, ended_ms=0, floor=3.0), "commit"),
-        (Evidence(300, ended_ms=0, floor=2.9), "hold"),
+        (Evidence(300, ended_ms=0, floor=2.0), "commit"),
+        (Evidence(300, ended_ms=0, floor=1.9), "hold"),
         (Evidence(300, floor=9.0), "hold"),  # it lasts: nothing was asked yet
-        (Evidence(96, ended_ms=0, floor=3.0), "commit"),
-        (replace(over(96, "hello", "", 0), floor=1.5), "commit"),
-        (replace(over(600, "oh god", "oh don't", -76), floor=2.6), "commit"),
+        (Evidence(96, ended_ms=0, floor=2.0), "commit"),
+        (replace(over(96, "hello", "", 0), floor=1.0), "commit"),
+        (replace(over(600, "oh god", "oh don't", -76), floor=1.1), "commit"),
         (replace(over(600, "oh god", "oh don't", -76), floor=0.9), "restore"),
-        (replace(over(500, "uh huh", "mm hm", 0), floor=1.9), "restore"),
-        (
-            replace(over(500, "oh", "hm", 0), floor=2.0),
-            "commit",
-        ),  # written for what is not understood
+        (replace(over(500, "uh huh", "mm hm", 0), floor=1.3), "restore"),
+        # "oh", "hm": written for what is not understood
+        (replace(over(500, "oh", "hm", 0), floor=1.4), "commit"),
         (replace(over(800, "of course", "of course", -140), floor=9.0), "restore"),
-        (replace(over(288, "one of the family", "what a family", 39), floor=-1.5), "restore"),
-        (replace(over(288, "one of the family", "a family", 126), floor=-1.5), "commit"),
-        (replace(over(700, "not bad", "not bad", -10), floor=-1.4), "commit"),
-        (replace(over(700, "not bad", "not bad", -10), floor=-1.5), "restore"),
+        (replace(over(288, "one of the family", "what a family", 39), floor=-1.0), "restore"),
+        (replace(over(288, "one of the family", "a family", 126), floor=-1.0), "commit"),
+        (replace(over(700, "not bad", "not bad", -10), floor=-0.9), "commit"),
+        (replace(over(700, "not bad", "not bad", -10), floor=-1.0), "restore"),
         (replace(over(300, "stop", "up", -90), floor=-9.0), "commit"),
-        (Evidence(600, ended_ms=700, floor=-1.4), "commit"),
-        (Evidence(600, ended_ms=700, floor=-1.5), "restore"),
+        (replace(over(480, "flip phone", "flip phone", -64), floor=0.4), "commit"),
+        (replace(over(480, "flip phone", "flip phone", -64), floor=0.3), "restore"),
+        (Evidence(600, ended_ms=700, floor=-0.9), "commit"),
+        (Evidence(600, ended_ms=700, floor=-1.0), "restore"),
     ],
 )
 def test_what_the_sound_alone_says(evidence: Evidence, verdict: Verdict) -> None:
