@@ -194,6 +194,11 @@ class Case:
         return self.again is not None and bool(self.heard.weighty & self.again.weighty)
 
     @property
+    def sure_turn(self) -> bool:
+        """Both looks found the same word of weight, and both that it takes the floor."""
+        return self.agree and all(heard.turning for heard in self.both)
+
+    @property
     def wordy(self) -> bool:
         """Words, if only hollow ones, in both looks, and more voice than most backchannels."""
         enough = self.e.voiced_ms >= self.limits.content_ms
@@ -278,6 +283,11 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "too short for words",
         lambda c: c.over and c.e.voiced_ms < c.limits.hold_ms,
+        "restore",
+    ),
+    Rule(
+        "over: by its sound it surely is a backchannel, and no word that takes the floor is in both looks",
+        lambda c: c.known and c.e.floor <= -c.limits.floor_nats and not c.sure_turn,
         "restore",
     ),
     Rule(
