@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from bus.errors import SettingsError
+from bus.floor import Floor, ModelFile, leads_to
 from bus.floor import read as read_floor
 from bus.settings_check import Checker
 
@@ -358,6 +359,12 @@ class Warden(Section, frozen=True):
     slow_ms: Annotated[int, Meta(ge=100, le=600_000)] = 2000
 
 
+class Preflight(Section, frozen=True):
+    """What `bargein preflight` lets pass."""
+
+    device_memory_over_mb: Annotated[int, Meta(ge=0, le=1_000_000)] = 500
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of it, read once per process; `bargein status` says who needs a restart."""
 
@@ -381,6 +388,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     playback: Playback = Playback()
     breaker: Breaker = Breaker()
     warden: Warden = Warden()
+    preflight: Preflight = Preflight()
+
+    def model_file(self) -> ModelFile | None:
+        """What llm.url's model is read from, when that is the llama-server of this fleet."""
+        llama = self.llama
+        if not llama.model or not leads_to(self.llm.url, llama.host, llama.port):
+            return None
+        return ModelFile.at(self.home / Path(llama.model).expanduser())
+
+    def measured(self) -> Floor | None:
+        """What `bargein preflight llm-floor` has measured of this model, on this machine."""
+        return read_floor(self.home, self.llm.url, self.llm.model, self.model_file())
 
     @property
     def run_dir(self) -> Path:
@@ -428,6 +447,7 @@ SECTIONS: dict[str, type[Section]] = {
     "playback": Playback,
     "breaker": Breaker,
     "warden": Warden,
+    "preflight": Preflight,
 }
 
 OURS = {
@@ -476,8 +496,8 @@ def load(path: Path | None = None, env: Mapping[str, str] = os.environ) -> Setti
 
 def _measured(settings: Settings) -> Settings:
     """The release budget of a CANCEL is what this machine's model needs, and `over_floor_ms` more."""
-    cancel, llm = settings.cancel, settings.llm
-    if (floor := read_floor(settings.home, llm.url, llm.model)) is None:
+    cancel = settings.cancel
+    if (floor := settings.measured()) is None:
         return settings
     budget_ms = min(60_000, max(cancel.stuck_ms, math.ceil(floor.floor_ms) + cancel.over_floor_ms))
     return msgspec.structs.replace(

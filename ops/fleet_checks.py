@@ -6,11 +6,11 @@ import os
 import socket
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 
 from bus.errors import FleetError
+from bus.floor import leads_to
 from bus.settings import Settings
 from engines.llama_command import trouble
 from ops.supervisor import Supervisor, leftovers
@@ -88,12 +88,6 @@ def llama_is_asked(settings: Settings) -> bool:
 
 def _is_asked(settings: Settings, host: str, port: int) -> bool:
     return any(leads_to(endpoint.url, host, port) for endpoint in settings.llm.endpoints)
-
-
-def leads_to(address: str, host: str, port: int) -> bool:
-    """Is it that port of this box?"""
-    url = urlsplit(address)
-    return url.hostname in {host, "localhost", "127.0.0.1"} and (url.port or 80) == port
 
 
 def port_is_free(

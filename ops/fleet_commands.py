@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Annotated
 
@@ -12,16 +12,18 @@ import typer
 import zmq
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from bus.ask import ask
+from bus.control import MANAGER
 from bus.endpoints import Endpoints
 from bus.errors import BargeinError, FleetError
 from bus.settings import Settings, home, load
 from ops import fleet_checks
 from ops.doors import Doors
 from ops.fleet_status import Row, rows, settings_of_next_start, shell_differs, state_of
-from ops.preflight_commands import budget_line
+from ops.preflight_commands import budget_line, budget_reason
 from ops.supervisor import Process, Supervisor, end, leftovers
 from schemas import AskHealth, CancelCall, Health, Refused
 
@@ -100,11 +102,12 @@ def status(as_json: Json = False) -> None:
     settings = settings_of_next_start(supervisor)
     found = rows(settings, supervisor)
     if as_json:
-        _print_json(found)
+        _print_json([with_budget(row, settings) for row in found])
     else:
         console.print(_status_table(found))
         _print_flags(found)
         _print_troubles(found)
+        _print_smoke(found)
         console.print(budget_line(settings), highlight=False)
         _warn_of_shell(supervisor)
     if not all(row.ready is not False and row.pid for row in found):
@@ -285,6 +288,35 @@ def _print_troubles(found: Sequence[Row]) -> None:
             )
         if row.gauges.get("open_circuits"):
             console.print("[yellow]circuits are not closed[/]: see `bargein breaker`")
+        if row.trouble:
+            console.print(f"[red]{row.actor}[/]: {escape(row.trouble)}", highlight=False)
+
+
+def _print_smoke(found: Sequence[Row]) -> None:
+    """How the last speech smoke test went."""
+    for row in found:
+        if "smoke_runs" in row.gauges:
+            console.print(f"speech smoke test: {smoke_line(row.gauges)}", highlight=False)
+
+
+def with_budget(row: Row, settings: Settings) -> Row:
+    """turn_manager's row says how long a CANCEL round may take, and why."""
+    if row.actor != MANAGER:
+        return row
+    budget_ms, why = settings.cancel.release_ms, budget_reason(settings)
+    return msgspec.structs.replace(row, cancel_budget_ms=budget_ms, cancel_budget=why)
+
+
+def smoke_line(gauges: Mapping[str, float]) -> str:
+    """When, whether it passed, and what was heard in how long."""
+    if not gauges["smoke_runs"]:
+        return "none yet; one follows each call"
+    return (
+        f"{'passed' if gauges['smoke_passed'] else 'FAILED'} {gauges['smoke_age_s']:.0f} s ago, "
+        f"{gauges['smoke_sound_ms']:.0f} ms of sound at {gauges['smoke_dbfs']:.1f} dBFS, made in "
+        f"{gauges['smoke_took_ms']:.0f} ms ({gauges['smoke_failures']:.0f} of "
+        f"{gauges['smoke_runs']:.0f} failed)"
+    )
 
 
 def _warn_of_shell(supervisor: Supervisor) -> None:

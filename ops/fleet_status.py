@@ -28,7 +28,11 @@ OVERRIDES = ("ENABLE_BARGE_IN", "LLM_URL", "LLM_MODEL", "LLM_API_KEY")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One process. Fields of None: it has no door, or nothing was heard. Units are in the names."""
+    """One process. Fields of None: it has no door, or nothing was heard. Units are in the names.
+
+    `trouble`: what is wrong with one that is ready, in words. `cancel_budget_ms`, with its reason in
+    `cancel_budget`: how long a CANCEL round of the next start waits for its last release (turn_manager).
+    """
 
     actor: str
     pid: int
@@ -50,6 +54,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     flags: dict[str, Flag] = {}
     restart_needed: dict[str, str] = {}
     gauges: dict[str, float] = {}
+    trouble: str = ""
+    cancel_budget_ms: int | None = None
+    cancel_budget: str = ""
 
 
 Beats = dict[str, tuple[Heartbeat, float]]
@@ -161,6 +168,7 @@ def _of_heartbeat(beat: Heartbeat, age_ms: float, next_start: Settings) -> dict[
         "calls": beat.calls,
         "flags": beat.flags,
         "gauges": beat.extra,
+        "trouble": beat.detail if beat.state == "ready" else "",
         "restart_needed": differences(beat.flags, flags_of(next_start, beat.actor)),
     }
 

@@ -16,12 +16,11 @@ from datetime import datetime
 
 import numpy as np
 
-from bus.floor import Figures, Floor
+from bus.floor import Figures, Floor, leads_to
 from bus.settings import Settings
 from engines.llama_command import command, trouble
 from engines.llm_openai import ChatSettings, OpenAiChat, Reading
 from engines.protocols import EngineError
-from ops.fleet_checks import leads_to
 from ops.run_llama import child
 from schemas import Message
 
@@ -63,7 +62,14 @@ async def floor(settings: Settings, n: int, told: Told) -> Floor:
                 for name, one in (("decode", gauge.decode), ("prefill", gauge.prefill)):
                     cases[f"{name}, {where}"] = await gauge.series(f"{name}, {where}", one, n)
     at = datetime.now().astimezone().isoformat(timespec="seconds")
-    return Floor(at=at, url=endpoint.url, model=endpoint.model, idle=idle, cases=cases)
+    return Floor(
+        at=at,
+        url=endpoint.url,
+        model=endpoint.model,
+        idle=idle,
+        cases=cases,
+        file=settings.model_file(),
+    )
 
 
 async def _there(settings: Settings, stack: AsyncExitStack) -> None:

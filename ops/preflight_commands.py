@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
-from bus.errors import BargeinError
-from bus.floor import Floor, read, write
+from bus.errors import BargeinError, FleetError
+from bus.floor import Floor, stored, write
 from bus.settings import Settings, load
 from engines.protocols import EngineError
-from ops import llm_floor
+from ops import device_memory, llm_floor
 
 console = Console()
 LEAST = 30
@@ -48,7 +48,21 @@ def gate_llm_floor(settings: Settings, n: int, quiet: bool) -> msgspec.Struct:
     return measured
 
 
-GATES: dict[str, Callable[[Settings, int, bool], msgspec.Struct]] = {"llm-floor": gate_llm_floor}
+def gate_device_memory(settings: Settings, n: int, quiet: bool) -> msgspec.Struct:
+    """Look, compare, show."""
+    looked = device_memory.look(settings.home, settings.preflight.device_memory_over_mb)
+    if not quiet:
+        if looked.cards:
+            console.print(memory_table(looked))
+        for note in looked.notes:
+            console.print(note, highlight=False)
+    return looked
+
+
+GATES: dict[str, Callable[[Settings, int, bool], msgspec.Struct]] = {
+    "device-memory": gate_device_memory,
+    "llm-floor": gate_llm_floor,
+}
 """In the order in which they are passed."""
 
 
@@ -68,10 +82,23 @@ def preflight(
         if gate in ("", name):
             try:
                 found[name] = check(settings, n, as_json)
-            except EngineError as error:
+            except (EngineError, FleetError) as error:
                 raise NotPassed(f"{name}: {error}") from None
     if as_json:
         print(msgspec.json.encode(found).decode())
+
+
+def memory_table(looked: device_memory.Looked) -> Table:
+    """MB of 2^20 bytes, card by card."""
+    table = Table(title="Memory of the cards, MB", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("card")
+    for heading in ("total MB", "free MB", "in use MB", "baseline MB"):
+        table.add_column(heading, justify="right")
+    table.add_column("baseline of")
+    for card, before in zip(looked.cards, looked.baseline, strict=True):
+        figures = (card.total_mb, card.free_mb, card.used_mb, before.used_mb)
+        table.add_row(f"{card.index} {card.name}", *map(str, figures), before.at)
+    return table
 
 
 def floor_table(floor: Floor) -> Table:
@@ -91,16 +118,24 @@ def floor_table(floor: Floor) -> Table:
 
 def budget_line(settings: Settings) -> str:
     """What a CANCEL round waits for its last release, and why."""
-    cancel, llm = settings.cancel, settings.llm
-    floor = read(settings.home, llm.url, llm.model)
-    if floor is None:
-        why = "cancel.release_ms; no floor measured, see `bargein preflight llm-floor`"
-    else:
-        why = (
+    cancel = settings.cancel
+    return f"cancel budget {cancel.release_ms} ms ({budget_reason(settings)})"
+
+
+def budget_reason(settings: Settings) -> str:
+    """Where it comes from."""
+    if (floor := settings.measured()) is not None:
+        return (
             f"LLM floor {floor.floor_ms:.0f} ms, p95 of its slowest case, measured {floor.at}, "
-            f"+ {cancel.over_floor_ms} ms"
+            f"+ {settings.cancel.over_floor_ms} ms"
         )
-    return f"cancel budget {cancel.release_ms} ms ({why})"
+    last, llm = stored(settings.home), settings.llm
+    if last is not None and (last.url, last.model) == (llm.url, llm.model):
+        return (
+            f"cancel.release_ms; the floor of {last.at} is of another model file, see "
+            "`bargein preflight llm-floor`"
+        )
+    return "cancel.release_ms; no floor measured, see `bargein preflight llm-floor`"
 
 
 def register(app: typer.Typer) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from pathlib import Path
 
+import msgspec
 import pytest
+from rich.console import Console
 
 from bus.floor import Figures, Floor, path_in, read, write
 from bus.settings import Llm, Settings, load
 from engines.protocols import EngineError
 from engines.responder.server import Pace, Stats, application, serving
-from ops import llm_floor
+from ops import llm_floor, report
+from ops.call_tables import CancelRow
+from ops.fleet_commands import with_budget
+from ops.fleet_status import Row
 from ops.preflight_commands import budget_line
+from ops.tap_view import round_table
+from schemas import TurnCancelled
 
 URL, MODEL = "http://127.0.0.1:8808/v1", "embedded"
 
@@ -41,6 +49,55 @@ def test_the_slowest_case_and_500_ms_are_the_budget(tmp_path: Path) -> None:
     assert settings.cancel.release_ms == 542
     assert "cancel budget 542 ms (LLM floor 41 ms" in budget_line(settings)
     assert "measured 2026-01-01T10:00:00, + 500 ms" in budget_line(settings)
+
+
+def test_a_floor_belongs_to_the_file_that_the_fleet_s_own_server_reads(tmp_path: Path) -> None:
+    """Whatever is put behind the link or in its place is another model, though its name is the same."""
+    url = "http://127.0.0.1:8810/v1"
+    env = home_of(
+        tmp_path, f"[llm]\nurl = '{url}'\nmodel = 'llm'\n[llama]\nmodel = 'models/llm.gguf'\n"
+    )
+    link = tmp_path / "models" / "llm.gguf"
+    link.parent.mkdir()
+    for name in ("one", "two"):
+        (link.parent / name).write_bytes(b"GGUF")
+    assert load(env=env).model_file() is None
+    link.symlink_to("one")
+    file = load(env=env).model_file()
+    assert file is not None
+    assert (Path(file.path), file.size_bytes) == (tmp_path / "models" / "one", 4)
+    write(tmp_path, msgspec.structs.replace(floor(41.2, model="llm"), url=url, file=file))
+    assert load(env=env).cancel.release_ms == 542
+    link.unlink()
+    link.symlink_to("two")
+    assert load(env=env).cancel.release_ms == 1000
+    assert "is of another model file" in budget_line(load(env=env))
+    link.unlink()
+    link.symlink_to("one")
+    assert load(env=env).cancel.release_ms == 542
+    link.write_bytes(b"GGUF, and another one")
+    assert load(env=env).cancel.release_ms == 1000
+    assert load(env={**env, "LLM_URL": URL}).model_file() is None, "it is somebody else's server"
+
+
+def test_the_budget_is_shown_where_a_cancel_is(tmp_path: Path) -> None:
+    env = home_of(tmp_path)
+    write(tmp_path, floor(41.2))
+    settings = load(env=env)
+    row = with_budget(Row(actor="turn_manager", pid=1, state="running"), settings)
+    assert (row.cancel_budget_ms, with_budget(row, load(env=env)), row.cancel_budget[:15]) == (
+        542,
+        row,
+        "LLM floor 41 ms",
+    )
+    other = Row(actor="llm", pid=2, state="running")
+    assert with_budget(other, settings) == other
+    ended = TurnCancelled(call="C", turn=7, reason="r", sent_ns=0, rows=(), took_ms=1.0)
+    console = Console(record=True, width=120, file=io.StringIO())
+    console.print(round_table(ended, settings.cancel.release_ms))
+    leg = CancelRow(7, "r", "llm", "released", 1.0, 2.0, "", 1.0)
+    console.print(report._cancels([leg], settings.cancel.release_ms))
+    assert console.export_text().count("budget 542 ms") == 2
 
 
 def test_what_was_measured_of_another_model_or_can_t_be_read_does_not_count(tmp_path: Path) -> None:

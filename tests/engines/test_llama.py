@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.floor import read
+from bus.floor import ModelFile, read
 from bus.settings import Llama, Llm, Settings
 from engines.llama_command import command, trouble
 from engines.llm_openai import ChatSettings, OpenAiChat, Reading
@@ -130,7 +130,7 @@ def test_preflight_starts_it_if_need_be_and_stores_what_it_measured(
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
-    floor = read(tmp_path, f"http://127.0.0.1:{port}/v1", "tiny")
+    floor = read(tmp_path, f"http://127.0.0.1:{port}/v1", "tiny", ModelFile.at(model))
     assert floor is not None
     assert json.loads(done.stdout)["llm-floor"]["cases"].keys() == floor.cases.keys()
 
