@@ -176,13 +176,25 @@ def _llm(settings: Settings, context: Context, where: Endpoints) -> Actor:
 
 
 def _tts(settings: Settings, context: Context, where: Endpoints) -> Actor:
+    from actors.smoke import Phrase
+    from actors.sound_check import Bounds
     from actors.tts import TtsActor
 
     tts = settings.tts
-    voices = {one.name: voice(tts.engine, one.voice, settings) for one in tts.voices}
+    bounds = Bounds(tts.smoke_least_ms, tts.smoke_most_ms, tts.smoke_level_dbfs)
     return TtsActor(
-        voices, tts.lead_s, tts.stall_ms, settings.phrases.apology, doors=(context, where)
+        voices_of(settings),
+        tts.lead_s,
+        tts.stall_ms,
+        settings.phrases.apology,
+        doors=(context, where),
+        smoke=Phrase(tts.smoke, bounds, tts.smoke_quiet_ms) if tts.smoke else None,
     )
+
+
+def voices_of(settings: Settings) -> dict[str, Voice]:
+    """By endpoint, the preferred one first; each from the engine it names."""
+    return {one.name: voice(one.engine, one.voice, settings) for one in settings.tts.voices}
 
 
 def voice(engine: str, name: str, settings: Settings) -> Voice:

@@ -16,7 +16,9 @@ import structlog
 
 from actors.resampler import Resampler
 from actors.rungs import Doors, Rungs
+from actors.smoke import Phrase, Smoke, Voices
 from actors.unsaid import rest
+from actors.voice_loading import Loading
 from bus.clock import NS_PER_MS
 from bus.runtime import Emit, Runtime
 from engines.protocols import Chunk, EngineError, Spoken, Voice
@@ -76,36 +78,43 @@ class TtsActor:
         stall_ms: float = 2000,
         apology: str = "",
         doors: Doors | None = None,
+        smoke: Phrase | None = None,
+        load_pause_s: float = 2.0,
     ) -> None:
         """`voices`: by endpoint, the preferred one first. `stall_ms`: silent for so long, one has failed.
 
-        `apology`: said when none works. `doors`: where the breaker is.
+        `apology`: said when none works. `doors`: where the breaker is. `smoke`: said to nobody after
+        a call. `load_pause_s`: until a voice that could not be loaded is tried again.
         """
         self._voices: Mapping[str, Voice] = voices if isinstance(voices, Mapping) else {"": voices}
         self._lead_s, self._stall_s, self._apology = lead_s, stall_ms / 1000, apology
         self._rungs = Rungs("tts", tuple(self._voices), self._probe, doors)
-        self._unloaded = dict.fromkeys(self._voices)
+        self._loading = Loading(self._voices, load_pause_s)
         self._failed: set[str] = set()
         self._rate = 0
         self._canned: list[Chunk] = []
         self._hanging: dict[str, asyncio.Task[Any]] = {}
         self._spoken: dict[str, Progress] = {}
+        self._speaking = 0
+        self._smoke = Smoke(smoke, Voices(self._next, self._sound, lambda: self._rate))
 
     def attach(self, runtime: Runtime) -> None:
-        """There is a breaker now."""
+        """There is a breaker now, and a clock."""
         self._rungs.attach(runtime)
+        self._clock = runtime.clock
 
     async def load(self) -> None:
         """Ready when one voice is; the apology is made now. Raises EngineError when there is none."""
         self._rungs.begin()
-        problems = [problem for name in self._voices if (problem := await self._load(name))]
-        ready = [name for name in self._voices if name not in self._unloaded]
+        await self._loading.once()
+        ready = self._loading.ready
         if not ready:
-            raise EngineError("; ".join(problems))
+            raise EngineError("; ".join(self._loading.missing.values()))
         self._rate = self._voices[ready[0]].rate
         for name in ready:
             if self._apology and not self._canned:
                 await self._make_apology(name)
+        self._loading.go_on(self._clock)
 
     async def _make_apology(self, name: str) -> None:
         try:
@@ -114,30 +123,33 @@ class TtsActor:
         except EngineError as error:
             log.error("no apology beforehand", endpoint=name, why=str(error))
 
-    async def _load(self, name: str) -> str:
-        """Why it can't be; "" when it is loaded."""
-        try:
-            await self._voices[name].load()
-        except EngineError as error:
-            log.error("voice can't be loaded", endpoint=name, why=str(error))
-            return str(error)
-        self._unloaded.pop(name, None)
-        return ""
-
     async def close(self) -> None:
         await self._rungs.close()
+        await self._loading.close()
+        await self._smoke.close()
         for voice in self._voices.values():
             await voice.close()
 
     def gauges(self) -> dict[str, float]:
-        """Voices that are not asked now, and voices that hang."""
-        return {"endpoints_away": float(self._rungs.away), "hanging": float(len(self._hanging))}
+        """Voices that are not asked now, are not loaded, hang; and how the speech smoke test stands."""
+        return {
+            "endpoints_away": float(self._rungs.away),
+            "not_loaded": float(len(self._loading.missing)),
+            "hanging": float(len(self._hanging)),
+            **self._smoke.gauges(),
+        }
+
+    def trouble(self) -> str:
+        """What is wrong though we are ready; "" when nothing is."""
+        return "; ".join(filter(None, (self._loading.trouble(), self._smoke.trouble())))
 
     async def react(self, event: Event, emit: Emit) -> None:
         if isinstance(event, Sentence | Interject | Resume | LlmFinished):
             await self._turn(event, self._state(event, emit), emit)
         elif isinstance(event, CallClosed):
             self._spoken.pop(event.call, None)
+            self._smoke.due(emit.clock)
+            self._pause()
         else:
             self._rungs.take(event)
 
@@ -193,10 +205,24 @@ class TtsActor:
     # -- one sentence ----------------------------------------------------------------------------
 
     async def _speak(self, event: Sentence, spoken: Progress, emit: Emit) -> None:
-        """By the first voice that can; each failure leaves the words that are left to the next."""
-        await self._keep_pace(spoken, emit)
-        text, tried = event.text, list(self._hanging)
+        self._speaking += 1
         try:
+            await self._keep_pace(spoken, emit)
+            await self._say(event, spoken, emit)
+        finally:
+            self._speaking -= 1
+            self._pause()
+
+    def _pause(self) -> None:
+        """When nobody is spoken to there is time for the speech smoke test."""
+        if not self._speaking:
+            self._smoke.begin()
+
+    async def _say(self, event: Sentence, spoken: Progress, emit: Emit) -> None:
+        """By the first voice that can; each failure leaves the words that are left to the next."""
+        try:
+            await self._make_way()
+            text, tried = event.text, [*self._hanging, *self._loading.missing]
             while not spoken.gave_up and (rung := self._rungs.next(tried)) is not None:
                 tried.append(rung)
                 words: list[str] = []
@@ -230,7 +256,9 @@ class TtsActor:
         if spoken.gave_up:
             return
         spoken.gave_up = True
-        spoken.error = spoken.error or "no voice may be asked now: their circuits are open"
+        spoken.error = (
+            spoken.error or "no voice may be asked now: see `bargein breaker`, `bargein status`"
+        )
         log.error("no voice", call_id=event.call, turn_id=event.turn, error=spoken.error)
         base = spoken.samples
         for chunk in self._canned:
@@ -305,11 +333,20 @@ class TtsActor:
 
     # -- voices ----------------------------------------------------------------------------------
 
+    def _next(self) -> str | None:
+        """Whom the next sentence would be spoken by."""
+        return self._rungs.next([*self._hanging, *self._loading.missing])
+
+    async def _make_way(self) -> None:
+        """The speech smoke test stops; where its voice does not, another one speaks."""
+        if (stuck := await self._smoke.give_way(LET_GO_S)) is not None:
+            self._hangs(self._smoke.voice, stuck)
+
     async def _sound(self, name: str, text: str) -> AsyncGenerator[Chunk, None]:
         """One voice's chunks at our rate. Raises EngineError when it fails or hangs."""
         voice = self._voices[name]
-        if name in self._unloaded and (problem := await self._load(name)):
-            raise EngineError(problem)
+        if name in self._loading.missing:
+            raise EngineError(self._loading.missing[name])
         rate = self._rate or voice.rate
         resampler = Resampler(voice.rate, rate)
         stream = voice.stream(text)
@@ -334,20 +371,25 @@ class TtsActor:
         task.cancel()
         await asyncio.wait({task}, timeout=LET_GO_S)
         if not task.done():
-            self._hanging[name] = task
-            task.add_done_callback(lambda ended: self._let_go(name, ended))
+            self._hangs(name, task)
         raise EngineError(
             f"the voice {name!r} made no sound for {self._stall_s:g} s; relieve this box, or raise "
             "tts.stall_ms"
         )
+
+    def _hangs(self, name: str, task: asyncio.Task[Any]) -> None:
+        if self._hanging.setdefault(name, task) is task:
+            task.add_done_callback(lambda ended: self._let_go(name, ended))
 
     def _let_go(self, name: str, task: asyncio.Task[Any]) -> None:
         """It has stopped after all; with what error is of no interest any more."""
         self._hanging.pop(name, None)
         if not task.cancelled():
             task.exception()
+        self._pause()
 
     async def _all_idle(self) -> None:
+        await self._smoke.give_way()
         if self._hanging:
             await asyncio.wait(list(self._hanging.values()))
 

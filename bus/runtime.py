@@ -338,12 +338,13 @@ class Runtime:
         counts = self.link.counts
         lag_ms, self._lag_ns = self._lag_ns / NS_PER_MS, 0
         extra = getattr(self.actor, "gauges", None)
+        trouble = getattr(self.actor, "trouble", None)
         return Heartbeat(
             actor=self.actor.name,
             inc=self.stamper.inc,
             pid=os.getpid(),
             state=self.desk.state,  # type: ignore[arg-type] # one of the three by construction
-            detail=self.desk.detail,
+            detail=self.desk.detail or (trouble() if trouble else ""),
             uptime_ms=(self.clock.now() - self._began_ns) / NS_PER_MS,
             rss_bytes=_rss(),
             lag_ms=lag_ms,

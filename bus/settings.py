@@ -311,6 +311,11 @@ class Tts(Section, frozen=True):
     stall_ms: Annotated[int, Meta(ge=100, le=60_000)] = 2000
     words_per_minute: Annotated[int, Meta(ge=80, le=450)] = 175
     lead_s: Annotated[float, Meta(ge=0.1, le=60.0)] = 2.0
+    smoke: Text = "This is only a test."
+    smoke_quiet_ms: Annotated[int, Meta(ge=0, le=600_000)] = 1000
+    smoke_least_ms: Annotated[int, Meta(ge=1, le=60_000)] = 300
+    smoke_most_ms: Annotated[int, Meta(ge=1, le=60_000)] = 8000
+    smoke_level_dbfs: Annotated[float, Meta(ge=-110.0, le=0.0)] = -50.0
 
     @property
     def voices(self) -> tuple[TtsVoice, ...]:
@@ -616,6 +621,11 @@ def _agree(source: Path, settings: Settings) -> None:
         (
             len({voice.name for voice in tts.voices}) == len(tts.voices),
             "tts.fallbacks: the same voice twice; name each once",
+        ),
+        (
+            tts.smoke_least_ms < tts.smoke_most_ms,
+            f"tts.smoke_least_ms: {tts.smoke_least_ms} ms must be below tts.smoke_most_ms "
+            f"({tts.smoke_most_ms} ms)",
         ),
         *_addresses(llm),
     )

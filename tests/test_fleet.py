@@ -85,6 +85,21 @@ def test_a_call_is_recognised_answered_and_talked_over(running: Fleet) -> None:
     }
 
 
+def test_status_tells_of_the_last_smoke_test_and_the_budget_of_a_cancel(running: Fleet) -> None:
+    def shown(*options: str) -> str:
+        env = {"BARGEIN_HOME": str(running.folder)}
+        return CliRunner().invoke(app, ["status", *options], env=env).stdout
+
+    running.until(lambda: "speech smoke test: passed" in shown())
+    lines = shown().splitlines()
+    assert [line for line in lines if line.startswith("speech smoke test: passed")], lines
+    assert [line for line in lines if line.startswith("cancel budget 1000 ms (cancel.release_ms;")]
+    rows = {row["actor"]: row for row in json.loads(shown("--json"))}
+    assert rows["turn_manager"]["cancel_budget_ms"] == 1000
+    assert rows["tts"]["gauges"]["smoke_sound_ms"] > 800
+    assert rows["tts"]["trouble"] == ""
+
+
 def test_a_call_that_the_fleet_closes_ends_at_the_line_too(running: Fleet) -> None:
     """As when a caller was idle for too long; the story would have gone on for a minute."""
 

@@ -35,6 +35,7 @@ PURE = {
     *(f"actors/{name}.py" for name in ("gain", "circuit", "sentences", "fundamental")),
     *(f"actors/{name}.py" for name in ("intake", "channel", "segments", "stall", "backoff")),
     *(f"actors/{name}.py" for name in ("degraded", "speakers", "ladder", "unsaid", "told")),
+    "actors/sound_check.py",
     *(f"bus/{name}.py" for name in ("fence", "gaps", "segment")),
     "ops/unconfirmed.py",
     "ops/wedge.py",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from actors.build import voices_of
 from actors.tts import TtsActor
+from bus.settings import Settings, Tts
 from engines.protocols import Chunk, EngineError, Spoken
 from schemas import (
     EngineFailed,
@@ -121,10 +124,15 @@ class Reader:
         self.rate, self._breath, self._hangs = rate, breath, hangs
         self.asked: list[str] = []
         self.go = asyncio.Event()
+        """What a wedged thread waits for, whoever cancels."""
         self.loads = True
-        """Also what a wedged thread waits for, whoever cancels."""
+        self.loaded = 0
+        self.broken: Exception | None = None
 
     async def load(self) -> None:
+        self.loaded += 1
+        if self.broken is not None:
+            raise self.broken
         if not self.loads:
             raise EngineError("no such voice")
 
@@ -187,6 +195,8 @@ async def test_a_voice_that_fails_in_mid_sentence_leaves_the_rest_to_the_next(ha
         assert second.asked == (["three four", "five"] if hangs else ["three four"])
         failed = await agent.heard(EngineFailed)
         assert (failed.service, failed.endpoint) == ("tts", "a")
+        if not hangs:
+            assert (await agent.heard(EngineWorked)).endpoint == "a"
         assert (last.rate, last.error) == (8000, "")
         sounds = [one for one in agent.past(Speech) if not one.last]
         assert [one.first for one in sounds[1:]] == [one.end for one in sounds[:-1]]
@@ -231,18 +241,46 @@ async def test_when_no_voice_works_the_caller_hears_the_apology_made_beforehand(
 async def test_a_voice_that_cannot_be_loaded_is_done_without_until_it_can() -> None:
     first, second = Reader(), Reader()
     first.loads = False
-    async with (
-        asyncio.timeout(40),
-        rig(*HEARS) as agent,
-        agent.running(TtsActor({"a": first, "b": second})),
-    ):
+    actor = TtsActor({"a": first, "b": second}, load_pause_s=0.001)
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor) as runtime:
         agent.publish(sentence(0, "one"))
-        assert (await agent.heard(EngineFailed)).error == "no such voice"
         await agent.heard(Speech)
-        first.loads = True
+        assert actor.gauges()["not_loaded"] == 1
+        told = runtime.heartbeat()
+        assert (told.state, told.extra["not_loaded"]) == ("ready", 1)
+        assert told.detail.startswith("voice 'a' is not loaded, others speak: no such voice (tried")
+        first.broken = ValueError("a library's own")
+        await until(lambda: "a library's own" in runtime.heartbeat().detail)
+        first.loads, first.broken = True, None
+        await until(lambda: actor.gauges()["not_loaded"] == 0)
+        assert runtime.heartbeat().detail == ""
         agent.publish(sentence(1, "two"))
-        assert (await agent.heard(EngineWorked)).endpoint == "a"
+        await agent.heard(Speech, sentence=1)
         assert (first.asked, second.asked) == (["two"], ["one"])
+        assert agent.past(EngineFailed) == []
+
+
+async def test_no_caller_waits_for_a_voice_to_be_loaded() -> None:
+    """Nor does a probe of the breaker: loading may take a minute."""
+    first, second = Reader(), Reader()
+    first.loads = False
+    actor = TtsActor({"a": first, "b": second}, load_pause_s=1000)
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor):
+        agent.publish(sentence(0, "one"), sentence(1, "two"))
+        await agent.heard(Speech, sentence=1)
+        with pytest.raises(EngineError, match="no such voice"):
+            await actor._probe("a")
+        assert (first.loaded, first.asked, second.asked) == (1, [], ["one", "two"])
+
+
+def test_a_fallback_is_made_by_the_engine_it_names(tmp_path: Path) -> None:
+    tts = Tts(engine="chatterbox", voice="default")
+    settings = Settings(home=tmp_path, tts=tts)
+    voices = voices_of(settings)
+    assert {name: type(one).__name__ for name, one in voices.items()} == {
+        "chatterbox/default": "ChatterboxVoice",
+        "espeak/en": "EspeakVoice",
+    }
 
 
 # -- restarted in mid-answer ---------------------------------------------------------------------
