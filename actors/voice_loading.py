@@ -71,6 +71,6 @@ class Loading:
         """Which ones are missing and why; "" when none is."""
         return "; ".join(
             f"voice {name!r} is not loaded, others speak: {why} (tried again every "
-            f"{LONGEST_PAUSE_S:.0f} s at least)"
+            f"{LONGEST_PAUSE_S:.0f} s at least; what was installed needs `bargein restart tts`)"
             for name, why in self.missing.items()
         )

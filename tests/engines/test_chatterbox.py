@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actors.smoke import Phrase
+from actors.sound_check import Bounds
 from actors.tts import TtsActor
 from engines.chatterbox_model import (
     RATE,
@@ -36,11 +38,11 @@ from engines.chatterbox_model import (
 from engines.protocols import EngineError
 from engines.seams import FADE
 from engines.tts_chatterbox import ChatterboxVoice
-from schemas import Sentence, Speech
+from schemas import CallClosed, Sentence, Speech
 from soak.random_chatterbox import SMALL_CHUNKS, build, shrunken, voice_wav
 from tests.engine_conformance.kit import TtsCase
 from tests.engine_conformance.test_tts import *  # noqa: F403 - the kit's tests, with the fixture `tts` below
-from tests.rig import rig
+from tests.rig import rig, until
 
 pytestmark = pytest.mark.timeout(1200)  # of waiting for a core, mostly: it needs seconds
 TEXT = "Hi."
@@ -428,6 +430,25 @@ async def test_a_cancel_is_released_when_the_worker_is_free(
             await agent.heard(Speech, count, turn=2)
         sound = [one.pcm for one in agent.past(Speech) if one.turn == 2]
         assert sound == whole
+
+
+async def test_the_smoke_test_after_a_call_gives_way_to_a_sentence(
+    settings: ChatterboxSettings, whole: list[bytes]
+) -> None:
+    """The sentence is, to the byte, what it would have been; the test is made afterwards."""
+    voice = ChatterboxVoice(settings)
+    actor = TtsActor(voice, smoke=Phrase(TEXT, Bounds(1, 60_000, -110.0), quiet_ms=0))
+    async with asyncio.timeout(60), rig(Speech) as agent, agent.running(actor):
+        agent.publish(CallClosed(call="C0", reason="hung up"))
+        await until(lambda: voice._model._run is not None)
+        agent.publish(Sentence(call="C1", turn=1, index=0, text=TEXT))
+        await agent.heard(Speech, len(whole))
+        assert [one.pcm for one in agent.past(Speech)] == whole
+        assert (actor.gauges()["smoke_gave_way"], actor.gauges()["smoke_runs"]) == (1, 0)
+        await until(lambda: actor.gauges()["smoke_runs"] == 1)
+        assert actor.trouble() == ""
+        samples = sum(map(len, whole)) / 2
+        assert actor.gauges()["smoke_sound_ms"] == round(1000 * samples / voice.rate, 1)
 
 
 # -- voices --------------------------------------------------------------------------------------
