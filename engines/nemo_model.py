@@ -8,7 +8,8 @@ two steps; all that it knows of an utterance is in its `Ear`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -66,38 +67,51 @@ class NemoModel:
         self._model = None
 
     def ear(self) -> Ear:
-        """For an utterance that begins."""
-        encoder = self._model.encoder
-        parameter = next(encoder.parameters())
-        caches = encoder.get_initial_cache_state(1, parameter.dtype, parameter.device)
-        return Ear(caches)
+        """For an utterance that begins. Raises EngineError."""
+        with self._failing():
+            encoder = self._model.encoder
+            parameter = next(encoder.parameters())
+            caches = encoder.get_initial_cache_state(1, parameter.dtype, parameter.device)
+            return Ear(caches)
 
     def step(self, work: Sequence[tuple[Ear, Window]]) -> list[str]:
         """One step of each; the text of each so far. Raises EngineError: then none of them can go on."""
-        try:
-            with self._torch.inference_mode():
-                for drop in {window.drop for _, window in work}:
-                    self._step([one for one in work if one[1].drop == drop], drop)
-        except self._torch.OutOfMemoryError as error:
-            raise EngineError(out_of_memory(self._settings.device, error)) from None
-        except Exception as error:  # noqa: BLE001 - of four libraries; the calls of this step are lost
-            raise EngineError(f"NeMo failed: {short(error)}") from None
+        with self._failing(), self._torch.inference_mode():
+            for drop in {window.drop for _, window in work}:
+                self._step([one for one in work if one[1].drop == drop], drop)
         return [self.text(ear) for ear, _ in work]
 
     def text(self, ear: Ear) -> str:
-        """What was heard so far."""
-        said: str = self._model.decoding.decode_tokens_to_str_with_strip_punctuation(ear.tokens)
-        return said.strip()
+        """What was heard so far. Raises EngineError."""
+        with self._failing():
+            said = str(self._model.decoding.decode_tokens_to_str_with_strip_punctuation(ear.tokens))
+            return said.strip()
 
     def words(self, ear: Ear, first: int, end: int) -> tuple[Spoken, ...]:
-        """Its words, in samples of the call: estimates, a model may tell a word when it is over."""
-        pieces = self._model.tokenizer.ids_to_tokens(ear.tokens)
-        return placed(self.text(ear).split(), pieces, ear.at, first, end)
+        """Its words, in samples of the call: estimates, a model may tell a word when it is over.
+
+        Raises EngineError.
+        """
+        with self._failing():
+            pieces = self._model.tokenizer.ids_to_tokens(ear.tokens)
+            return placed(self.text(ear).split(), pieces, ear.at, first, end)
 
     def forget(self) -> None:
         """Give memory that nobody uses back to the device."""
         if self._torch is not None and self._torch.cuda.is_initialized():
             self._torch.cuda.empty_cache()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Whatever NeMo fails of comes out as EngineError; the calls it worked for are lost."""
+        try:
+            yield
+        except EngineError:
+            raise
+        except self._torch.OutOfMemoryError as error:
+            raise EngineError(out_of_memory(self._settings.device, error)) from None
+        except Exception as error:  # noqa: BLE001 - of four libraries
+            raise EngineError(f"NeMo failed: {short(error)}") from None
 
     # -- loading ---------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from engines.nemo_frames import RATE, Cutter, Window
 from engines.nemo_model import Ear, NemoModel
-from engines.nemo_stack import NemoSettings
+from engines.nemo_stack import NemoSettings, short
 from engines.protocols import EngineError, Hypothesis
 
 CLOSED = "the NeMo engine is closed: make a new one"
@@ -150,15 +150,22 @@ class NemoEngine:
 
     def _step(self, jobs: list[_Job]) -> str:
         """In the thread. What went wrong, "" if nothing: an exception's frames would hold the caches."""
+        try:
+            self._advance(jobs)
+        except EngineError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - one that got out would end the steps of all calls
+            return f"a step of NeMo failed: {short(error)}"
+        return ""
+
+    def _advance(self, jobs: list[_Job]) -> None:
+        """One step of each. Raises EngineError: then none of them can go on."""
         work = []
         for job in jobs:
             if job.branch.ear is None:
                 job.branch.ear = self._model.ear()
             work.append((job.branch.ear, job.window))
-        try:
-            texts = self._model.step(work)
-        except EngineError as error:
-            return str(error)
+        texts = self._model.step(work)
         for job, (ear, _), text in zip(jobs, work, texts, strict=True):
             utterance, last = job.utterance, job.window.last
             end = utterance.first + utterance.fed
@@ -171,7 +178,6 @@ class NemoEngine:
                 words=self._model.words(ear, utterance.first, end) if last else (),
                 settled=last,
             )
-        return ""
 
 
 class NemoSession:

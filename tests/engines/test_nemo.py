@@ -322,6 +322,36 @@ def _fail(*_: Any) -> None:
     raise RuntimeError("device gone\nand a long story")
 
 
+def _no_memory(*_: Any, **__: Any) -> None:
+    import torch
+
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+
+
+@pytest.mark.parametrize("part", ["caches", "text", "words"])
+async def test_want_of_memory_around_a_step_ends_its_call_and_no_other(
+    live: NemoSettings, models: dict[int, NemoModel], sounds: list[bytes], part: str
+) -> None:
+    """Not only in the networks: what is made before them, and of what they say."""
+    async with loaded(NemoEngine(live)) as engine, call(engine) as session:
+        nemo = engine._model._model
+        owner, name = {
+            "caches": (nemo.encoder, "get_initial_cache_state"),
+            "text": (nemo.decoding, "decode_tokens_to_str_with_strip_punctuation"),
+            "words": (nemo.tokenizer, "ids_to_tokens"),
+        }[part]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, name, _no_memory)
+            utter(session, 1, 0, sounds[1])
+            with pytest.raises(EngineError, match=r"too little memory on cpu: .*nemo\.max_sessions"):
+                await finals(session, 1)
+        assert "too little memory" in session.dead
+        async with call(engine) as other:
+            utter(other, 1, 0, sounds[1])
+            done, _ = await finals(other, 1)
+    assert done[0].text == offline(models[160], sounds[1])
+
+
 @pytest.fixture(params=["nemo", "nemo-small"])
 def stt(
     request: pytest.FixtureRequest,
