@@ -28,7 +28,7 @@ from actors.speakers import Speakers
 from actors.transcript import Transcript
 from bus.errors import NoAnswer
 from bus.runtime import Emit
-from engines.protocols import BatchStt, EngineError, Hypothesis, SttEngine
+from engines.protocols import BatchStt, EngineError, Full, Hypothesis, SttEngine
 from schemas import (
     CallerPcm,
     EngineFailed,
@@ -54,6 +54,7 @@ AGAIN_S = 0.1
 LAST_WORDS_S = 30.0
 """How long a hang-up waits for words still owed by a live session, before the batch engine gets them."""
 LOOK_S = 0.25
+NO_PLACE = "the recogniser is full: batches until a place gets free"
 
 
 @dataclass
@@ -92,6 +93,8 @@ class Stream:
         )
         self.pinned: Pinned | None = None
         self.degraded: Degraded | None = None
+        self.waits_for_place = False
+        """The recogniser works, for others: a place that gets free is worth another try."""
         self.opened = 0
         self._lock, self._flushing = asyncio.Lock(), asyncio.Lock()
         self._recovering = False
@@ -109,7 +112,7 @@ class Stream:
             try:
                 self._adopt(await self._open())
             except EngineError as error:
-                self._degrade(str(error))
+                self._degrade(str(error), full=isinstance(error, Full))
             await self._catch_up(None, patience_s=0)
 
     async def transcribe_what_is_left(self) -> None:
@@ -269,7 +272,7 @@ class Stream:
                 pinned = await self._open()
                 self._adopt(pinned, await self._owed_sounds())
             except EngineError as error:
-                self._degrade(str(error))
+                self._degrade(str(error), full=isinstance(error, Full))
 
     async def _owed_sounds(self) -> list[bytes]:
         return [await self._sound(start, end) for start, end in self.channel.owed_ranges()]
@@ -294,6 +297,8 @@ class Stream:
             pinned.over = True
             await pinned.session.close()
             self.opened -= 1
+            if self.waits_for_place:  # it was the place of its own predecessor
+                self.recover()
 
     def _heard(self, pinned: Pinned, guess: Hypothesis) -> None:
         if pinned is not self.pinned:
@@ -344,8 +349,11 @@ class Stream:
 
     # -- degraded --------------------------------------------------------------------------------
 
-    def _degrade(self, why: str) -> None:
-        """At once: from here on everything heard is owed to the batch engine."""
+    def _degrade(self, why: str, full: bool = False) -> None:
+        """At once: from here on everything heard is owed to the batch engine.
+
+        `full`: the recogniser works, and has no place for this stream; its circuit hears nothing of it.
+        """
         if self.pinned is not None:
             self.pinned.why = why
             self._spawn(self._close(self.pinned))
@@ -354,11 +362,15 @@ class Stream:
         if self.degraded is not None:
             return
         at_ns = self._emit.clock.now()
-        log.error("recogniser failed", call_id=self.call, channel=self.number, error=why)
         self.degraded = Degraded(self.channel.covered_to, at_ns, why)
-        self._emit(
-            EngineFailed(call=self.call, service="stt", endpoint=self.kit.endpoint, error=why)
-        )
+        self.waits_for_place = full
+        if full:
+            log.warning(NO_PLACE, call_id=self.call, channel=self.number, why=why)
+        else:
+            log.error("recogniser failed", call_id=self.call, channel=self.number, error=why)
+            self._emit(
+                EngineFailed(call=self.call, service="stt", endpoint=self.kit.endpoint, error=why)
+            )
         self._emit(
             SttDegraded(
                 call=self.call,
@@ -405,7 +417,13 @@ class Stream:
             return False
         try:
             pinned = await self._open()
+        except Full as error:
+            self.waits_for_place = True
+            log.info(NO_PLACE, call_id=self.call, channel=self.number, why=str(error))
+            await self.kit.leave.give_back(grant, "worked")
+            return False
         except EngineError as error:
+            self.waits_for_place = False
             return await self._attempt_failed(grant, str(error))
         except asyncio.CancelledError:
             await self.kit.leave.give_back(grant, "unused")
@@ -442,6 +460,7 @@ class Stream:
         assert self.degraded is not None
         sounds = await self._owed_sounds()
         was, self.degraded, self._batch_hangs = self.degraded, None, False
+        self.waits_for_place = False
         try:
             self._adopt(pinned, sounds)
         except EngineError:

@@ -213,3 +213,6 @@ class SttActor:
             for key in mine:
                 self._streams.pop(key, None)  # two goodbyes end it once
             self._transcripts.pop(call, None)
+            for stream in self._streams.values():
+                if stream.waits_for_place:
+                    stream.recover()

@@ -79,7 +79,9 @@ class SttEngine(Protocol):
         """Return when the first utterance would be recognised at full speed (model warm)."""
         ...
 
-    async def open(self) -> SttSession: ...
+    async def open(self) -> SttSession:
+        """Raises EngineError; `Full` when there are as many sessions as there may be."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -179,6 +181,10 @@ class EchoCanceller(Protocol):
 
 class EngineError(Exception):
     """An engine failed; the message says what to do next."""
+
+
+class Full(EngineError):
+    """It works for as many as it may: one more is refused, which is no failure of it."""
 
 
 class TryLater(EngineError):

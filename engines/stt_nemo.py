@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from engines.nemo_frames import RATE, Cutter, Window
 from engines.nemo_model import Ear, NemoModel
 from engines.nemo_stack import NemoSettings, short
-from engines.protocols import EngineError, Hypothesis
+from engines.protocols import EngineError, Full, Hypothesis
 
 CLOSED = "the NeMo engine is closed: make a new one"
 CLOSE_S = 5.0
@@ -72,7 +72,10 @@ class NemoEngine:
         self._closed = False
 
     async def load(self) -> None:
-        """Weights on the device, and steps of every kind made once. Raises EngineError."""
+        """Weights on the device, and steps of every kind made once. Raises EngineError.
+
+        Loaded already, it does nothing: another engine's failure has all of them tried again.
+        """
         if self._closed:
             raise EngineError(CLOSED)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._model.load)
@@ -80,14 +83,14 @@ class NemoEngine:
             self._steps = asyncio.create_task(self._step_by_step())
 
     async def open(self) -> NemoSession:
-        """A session. Raises EngineError when there are as many as there may be."""
+        """A session. Raises Full when there are as many as there may be."""
         if self._closed:
             raise EngineError(CLOSED)
         if self._steps is None:
             raise EngineError("this recogniser is not loaded; await load() before open()")
         most = self._settings.max_sessions
         if len(self._sessions) >= most:
-            raise EngineError(
+            raise Full(
                 f"{most} calls are recognised already, that is all nemo.max_sessions allows: try again "
                 "when one has ended, or raise it if the device can bear it"
             )

@@ -12,7 +12,7 @@ from actors.caller_journal import CallerJournal
 from actors.doors import Grant
 from bus.errors import NoAnswer
 from bus.settings import Journal
-from engines.protocols import EngineError, Hypothesis, Spoken
+from engines.protocols import EngineError, Full, Hypothesis, Spoken
 from schemas import AskReplay, Kept, Replayed, SpeechMark, Transcribed
 
 FRAME = 320
@@ -39,7 +39,7 @@ def judged(pcm: bytes, utterance: int, first: int, speaker: str = "") -> Hypothe
 
 
 class Session:
-    """A recogniser's session that can die, hang, or answer late."""
+    """A recogniser's session that can die, hang, or answer late; it closes when `closes` is set."""
 
     def __init__(self, speaker: str = "") -> None:
         self._results: asyncio.Queue[Hypothesis | EngineError | None] = asyncio.Queue()
@@ -49,6 +49,8 @@ class Session:
         self.dead = ""
         self.hangs = self.keeps_late = self.closed = False
         self.bug: Exception | None = None
+        self.closes = asyncio.Event()
+        self.closes.set()
 
     def begin(self, utterance: int, first: int) -> None:
         self._utterance, self._first, self.pcm = utterance, first, b""
@@ -83,6 +85,7 @@ class Session:
             yield guess
 
     async def close(self) -> None:
+        await self.closes.wait()
         self.closed = True
         if self.keeps_late:
             self._results.put_nowait(judged(self.pcm, self._utterance, self._first, self._speaker))
@@ -90,13 +93,16 @@ class Session:
 
 
 class Engine:
-    """`refuses`: why no session can be opened now; `bug`: what it raises instead of an EngineError."""
+    """`refuses`: why no session can be opened now; `bug`: what it raises instead of an EngineError.
+
+    `most`: sessions at a time; 0 for no limit.
+    """
 
     def __init__(self, refuses: str = "", speaker: str = "") -> None:
         self.refuses, self._speaker = refuses, speaker
         self.sessions: list[Session] = []
         self.bug: Exception | None = None
-        self.tries = 0
+        self.tries = self.most = 0
 
     async def load(self) -> None: ...
 
@@ -108,6 +114,8 @@ class Engine:
             raise EngineError(self.refuses)
         if self.bug is not None:
             raise self.bug
+        if self.most and sum(not session.closed for session in self.sessions) >= self.most:
+            raise Full(f"{self.most} calls already")
         self.sessions.append(Session(self._speaker))
         return self.sessions[-1]
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.breaker import BreakerActor
 from actors.degraded import Allowance
 from actors.segments import Segment, problems
 from actors.stream import Kit
@@ -59,6 +60,7 @@ class Stand:
     folder: Path
     at: int = 0
     heard: int = 0
+    call: str = CALL
 
     def say(
         self,
@@ -72,10 +74,10 @@ class Stand:
         """Sound up to `end`: into the journal, then onto the bus unless it is `lost` there."""
         for first in range(self.at if begin is None else begin, end, FRAME):
             pcm = numbered(first, min(FRAME, end - first))
-            self.sounds.keep(CALL, first, pcm, channel)
+            self.sounds.keep(self.call, first, pcm, channel)
             if not lost:
                 frame = CallerPcm(
-                    call=CALL, first=first, pcm=pcm, channel=channel, onset=onset, ended=ended
+                    call=self.call, first=first, pcm=pcm, channel=channel, onset=onset, ended=ended
                 )
                 self.agent.publish(frame)
                 self.heard += 1
@@ -84,17 +86,19 @@ class Stand:
 
     def begins(self, onset: int, channel: int = 0, lost: bool = False) -> None:
         mark = SpeechMark(self.at, "started", onset, window=onset + 1024)
-        self.sounds.mark(CALL, mark, channel)
+        self.sounds.mark(self.call, mark, channel)
         if not lost:
-            self.agent.publish(SpeechStarted(call=CALL, onset=onset, channel=channel))
+            self.agent.publish(SpeechStarted(call=self.call, onset=onset, channel=channel))
             self.heard += 1
 
     def ends(self, onset: int, end: int, channel: int = 0, lost: bool = False) -> None:
         mark = SpeechMark(self.at, "ended", onset, window=end + 4096, end=end)
-        self.sounds.mark(CALL, mark, channel)
+        self.sounds.mark(self.call, mark, channel)
         if not lost:
             self.agent.publish(
-                SpeechEnded(call=CALL, onset=onset, end=end, voiced=end - onset, channel=channel)
+                SpeechEnded(
+                    call=self.call, onset=onset, end=end, voiced=end - onset, channel=channel
+                )
             )
             self.heard += 1
 
@@ -124,12 +128,12 @@ class Stand:
 
     async def hangs_up(self) -> list[Segment]:
         """The call ends; its transcript as it is on disk, proven from its sample ranges."""
-        self.agent.publish(CallClosed(call=CALL, reason="hangup"))
+        self.agent.publish(CallClosed(call=self.call, reason="hangup"))
         await until(lambda: not self.actor._streams)
         return self.written()
 
     def written(self) -> list[Segment]:
-        path = self.folder / f"{CALL}.jsonl"
+        path = self.folder / f"{self.call}.jsonl"
         if not path.exists():
             return []
         segments, _, problem = read(path)
@@ -346,6 +350,64 @@ async def test_h9_a_hang_up_within_the_grace_loses_nothing(tmp_path: Path) -> No
         segments = await it.hangs_up()
         proven(segments, 2 * S)
         assert [kind for kind, _ in spoken(segments)] == ["batch"]
+
+
+# -- E9: more calls than the recogniser may take -------------------------------------------------
+
+
+async def test_e9_one_call_too_many_is_no_failure_and_goes_live_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    """Refused more often than failures open a circuit."""
+    breaker = BreakerActor(threshold=3)
+    async with stand(tmp_path) as it, it.agent.running(breaker, clock=it.clock):
+        it.engine.most = 2
+        for call in ("C2", "C3"):
+            it.sounds.journal.journals.opened(call)
+            it.agent.publish(CallOpened(call=call, line="test", channels=1))
+        it.heard += 2
+        degraded = await it.agent.heard(SttDegraded)
+        assert (degraded.call, degraded.why) == ("C3", "2 calls already")
+        it.call = "C3"
+        await it.utterance(S, 3 * S)
+        await it.passes(130)
+        assert it.engine.tries - 3 >= 4
+        final = await it.agent.heard(Final)
+        assert (final.call, final.text.split()[0]) == ("C3", "whole")
+        assert it.actor.gauges() == {"open_sessions": 2.0, "degraded_sessions": 1.0}
+        it.agent.publish(CallClosed(call="C2", reason="hangup"))
+        it.heard += 1
+        await until(lambda: ("C2", 0) not in it.actor._streams)
+        await it.passes(0.3)
+        assert (await it.agent.heard(SttRecovered)).call == "C3"
+        await it.utterance(9 * S, 11 * S)
+        await it.agent.heard(Final, 2)
+        assert it.agent.past(EngineFailed) == []
+        [circuit] = [one for one in breaker.snapshot() if one.service == "stt"]
+        assert (circuit.state, circuit.failures) == ("closed", 0)
+        it.agent.publish(CallClosed(call=CALL, reason="hangup"))
+        segments = await it.hangs_up()
+        proven(segments, 11 * S)
+        assert [kind for kind, _ in spoken(segments)] == ["batch", "live"]
+
+
+async def test_e9_a_session_that_is_slow_to_close_keeps_the_place_of_its_successor(
+    tmp_path: Path,
+) -> None:
+    async with stand(tmp_path, lease="L1") as it:
+        it.engine.most = 1
+        it.engine.sessions[0].closes.clear()
+        it.engine.sessions[0].dead = "gone"
+        it.say(S)
+        await it.agent.heard(SttDegraded)
+        await it.passes(5)
+        assert it.engine.tries == 2
+        assert it.leave.back == ["worked"], "it is there, and full: the circuit may close"
+        it.engine.sessions[0].closes.set()
+        await it.passes(0.3)
+        await it.agent.heard(SttRecovered)
+        assert [failed.error for failed in it.agent.past(EngineFailed)] == ["gone"]
+        proven(await it.hangs_up(), S)
 
 
 # -- O3: backoff, attempts, one task per stream ----------------------------------------------------
