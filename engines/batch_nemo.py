@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.nemo_stack import NemoSettings, out_of_memory, restored, short
+from engines.nemo_stack import NemoSettings, given_back, out_of_memory, restored, short, unfit
 from engines.protocols import EngineError, Hypothesis, Spoken
 
 RATE = 16_000
@@ -49,8 +49,14 @@ class NemoBatch:
         self._now: _Job | None = None
 
     async def load(self) -> None:
-        """Weights on the device, and a second of silence to warm up. Raises EngineError."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+        """Weights on the device, and a second of silence to warm up; nothing if they are there.
+
+        Raises EngineError; nothing of the weights is kept then.
+        """
+        loop = asyncio.get_running_loop()
+        if wrong := await loop.run_in_executor(self._thread, self._load):
+            await loop.run_in_executor(self._thread, given_back)
+            raise EngineError(wrong)
 
     async def transcribe(self, pcm: bytes, first: int) -> Hypothesis:
         """All words of mono int16 PCM at 16 kHz; positions are those of the call. Raises EngineError.
@@ -90,9 +96,24 @@ class NemoBatch:
 
     # -- in the thread ---------------------------------------------------------------------------
 
-    def _load(self) -> None:
+    def _load(self) -> str:
+        """What went wrong, "" if nothing: an exception's frames would hold the weights."""
         name = self._settings.batch_model
-        model = restored("nemo.batch_model", name, self._settings)
+        if self._model is not None:
+            return ""
+        try:
+            model = restored("nemo.batch_model", name, self._settings)
+            self._set_up(model)
+            model.transcribe([np.zeros(RATE, np.float32)], **HOW)
+            self._model = model
+        except EngineError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - of five libraries; it always means: this won't do
+            return unfit("nemo.batch_model", name, error, self._settings)
+        return ""
+
+    def _set_up(self, model: Any) -> None:
+        name = self._settings.batch_model
         if not hasattr(model, "joint"):
             raise EngineError(
                 f"{name} is no transducer ({type(model).__name__}): name another in nemo.batch_model"
@@ -106,8 +127,6 @@ class NemoBatch:
         model.change_decoding_strategy(model.cfg.decoding, verbose=False)
         for layer in model.encoder.layers:
             layer.register_forward_pre_hook(self._look)
-        self._model = model
-        self._model.transcribe([np.zeros(RATE, np.float32)], **HOW)
 
     def _look(self, module: Any, inputs: Any) -> None:
         if self._now is not None and self._now.stop.is_set():

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from engines.nemo_frames import CONTEXT, HOP, RATE, SUBSAMPLING, Cutter, Window
-from engines.nemo_stack import NemoSettings, out_of_memory, restored, short
+from engines.nemo_stack import NemoSettings, given_back, out_of_memory, restored, short, unfit
 from engines.protocols import EngineError, Spoken
 
 FRAME = HOP * SUBSAMPLING
@@ -53,14 +53,14 @@ class NemoModel:
         """Encoder frames that a frame may look ahead."""
 
     def load(self) -> None:
-        """Weights, and steps of all kinds with as many calls as there may be. Raises EngineError."""
-        name = self._settings.model
-        model = restored("nemo.model", name, self._settings)
-        self._torch = importlib.import_module("torch")
-        self._check(model)
-        self._set_up(model)
-        self._model = model
-        self._warm_up()
+        """Weights, and steps of all kinds with as many calls as there may be; nothing if they are there.
+
+        Raises EngineError; nothing of the weights is kept then.
+        """
+        if self._model is None and (wrong := self._load()):
+            self._model = None
+            given_back()
+            raise EngineError(wrong)
 
     def close(self) -> None:
         """Let go of the weights."""
@@ -69,23 +69,12 @@ class NemoModel:
     def ear(self) -> Ear:
         """For an utterance that begins. Raises EngineError."""
         with self._failing():
-            encoder = self._model.encoder
-            parameter = next(encoder.parameters())
-            caches = encoder.get_initial_cache_state(1, parameter.dtype, parameter.device)
-            return Ear(caches)
+            return self._ear()
 
     def step(self, work: Sequence[tuple[Ear, Window]]) -> list[str]:
         """One step of each; the text of each so far. Raises EngineError: then none of them can go on."""
-        with self._failing(), self._torch.inference_mode():
-            for drop in {window.drop for _, window in work}:
-                self._step([one for one in work if one[1].drop == drop], drop)
-        return [self.text(ear) for ear, _ in work]
-
-    def text(self, ear: Ear) -> str:
-        """What was heard so far. Raises EngineError."""
         with self._failing():
-            said = str(self._model.decoding.decode_tokens_to_str_with_strip_punctuation(ear.tokens))
-            return said.strip()
+            return self._steps(work)
 
     def words(self, ear: Ear, first: int, end: int) -> tuple[Spoken, ...]:
         """Its words, in samples of the call: estimates, a model may tell a word when it is over.
@@ -94,7 +83,7 @@ class NemoModel:
         """
         with self._failing():
             pieces = self._model.tokenizer.ids_to_tokens(ear.tokens)
-            return placed(self.text(ear).split(), pieces, ear.at, first, end)
+            return placed(self._text(ear).split(), pieces, ear.at, first, end)
 
     def forget(self) -> None:
         """Give memory that nobody uses back to the device."""
@@ -106,14 +95,28 @@ class NemoModel:
         """Whatever NeMo fails of comes out as EngineError; the calls it worked for are lost."""
         try:
             yield
-        except EngineError:
-            raise
         except self._torch.OutOfMemoryError as error:
             raise EngineError(out_of_memory(self._settings.device, error)) from None
         except Exception as error:  # noqa: BLE001 - of four libraries
             raise EngineError(f"NeMo failed: {short(error)}") from None
 
     # -- loading ---------------------------------------------------------------------------------
+
+    def _load(self) -> str:
+        """What went wrong, "" if nothing: an exception's frames would hold the weights."""
+        name = self._settings.model
+        try:
+            model = restored("nemo.model", name, self._settings)
+            self._torch = importlib.import_module("torch")
+            self._check(model)
+            self._set_up(model)
+            self._model = model
+            self._warm_up()
+        except EngineError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - of four libraries; it always means: this won't do
+            return unfit("nemo.model", name, error, self._settings)
+        return ""
 
     def _check(self, model: Any) -> None:
         """Raises EngineError unless it can stream as this does it."""
@@ -153,13 +156,29 @@ class NemoModel:
 
     def _warm_up(self) -> None:
         """An utterance of four chunks of silence, as often as there may be calls."""
-        every = [(self.ear(), Cutter(self.ahead)) for _ in range(self._settings.max_sessions)]
+        every = [(self._ear(), Cutter(self.ahead)) for _ in range(self._settings.max_sessions)]
         for _, cutter in every:
             cutter.close(4 * (self.ahead + 1) * FRAME)
         while windows := [(ear, window) for ear, cutter in every if (window := cutter.next())]:
-            self.step(windows)
+            self._steps(windows)
 
-    # -- a step ----------------------------------------------------------------------------------
+    # -- a step; raises what NeMo raises ---------------------------------------------------------
+
+    def _ear(self) -> Ear:
+        encoder = self._model.encoder
+        parameter = next(encoder.parameters())
+        return Ear(encoder.get_initial_cache_state(1, parameter.dtype, parameter.device))
+
+    def _text(self, ear: Ear) -> str:
+        """What was heard so far."""
+        said: str = self._model.decoding.decode_tokens_to_str_with_strip_punctuation(ear.tokens)
+        return said.strip()
+
+    def _steps(self, work: Sequence[tuple[Ear, Window]]) -> list[str]:
+        with self._torch.inference_mode():
+            for drop in {window.drop for _, window in work}:
+                self._step([one for one in work if one[1].drop == drop], drop)
+        return [self._text(ear) for ear, _ in work]
 
     def _step(self, work: Sequence[tuple[Ear, Window]], drop: int) -> None:
         """Calls with as many encoder frames to drop: it is one number for all of a batch."""

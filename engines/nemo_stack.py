@@ -6,9 +6,11 @@ The packages live in an environment of their own (`make engine-nemo`); nothing o
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import re
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,22 @@ def out_of_memory(device: object, error: BaseException) -> str:
         f"NeMo finds too little memory on {device}: end what else uses it, lower nemo.max_sessions, or set "
         f"nemo.device = 'cpu' ({short(error)})"
     )
+
+
+def unfit(key: str, name: str, error: Exception, settings: NemoSettings) -> str:
+    """Why the model `name` was read and then could not be made ready, and what to do."""
+    torch = importlib.import_module("torch")
+    if isinstance(error, torch.OutOfMemoryError):
+        return out_of_memory(settings.device, error)
+    why = f"{name} was read but can't be used ({short(error)})"
+    return f"{why}: name another in {key}, or run `{STACK}` again"
+
+
+def given_back() -> None:
+    """After a model was let go of: its memory is the device's again. Modules refer to each other."""
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def short(error: BaseException) -> str:

@@ -6,7 +6,8 @@ import asyncio
 import os
 import random
 import threading
-from collections.abc import AsyncGenerator, Iterator
+import weakref
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from itertools import cycle
@@ -20,12 +21,14 @@ os.environ["HF_ENDPOINT"] = (
 import numpy as np
 import pytest
 
+from actors.doors import Anyone
+from actors.stream import Kit
 from actors.stt import SttActor
 from engines.batch_nemo import NemoBatch
 from engines.nemo_frames import Cutter, Window
 from engines.nemo_model import Ear, NemoModel
 from engines.nemo_stack import NemoSettings, small, stack
-from engines.protocols import EngineError
+from engines.protocols import EngineError, Full
 from engines.stt_nemo import NemoEngine, NemoSession
 from ops.cues import Cue
 from ops.report import Asked, verdict
@@ -177,6 +180,54 @@ def test_live_text_is_the_text_of_the_whole(
         assert [call.text for call in calls] == texts
 
 
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """How many calls were in each step that reached NeMo, as they come."""
+    from nemo.collections.asr.models import EncDecRNNTBPEModel
+
+    steps, step = list[int](), EncDecRNNTBPEModel.conformer_stream_step
+
+    def counts(*args: Any, **kwargs: Any) -> Any:
+        steps.append(len(kwargs["processed_signal"]))
+        return step(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EncDecRNNTBPEModel, "conformer_stream_step", counts)
+        yield steps
+
+
+@pytest.mark.parametrize("context", CONTEXTS_MS)
+async def test_calls_of_the_engine_share_steps_and_hear_what_they_hear_alone(
+    live: NemoSettings, models: dict[int, NemoModel], sounds: list[bytes], context: int
+) -> None:
+    """Warm when it is ready; then four sessions, each begun a packet later than the one before."""
+    engine = NemoEngine(replace(live, att_context_ms=context, max_sessions=4))
+    said = [sounds[5][-32_000 * seconds :] for seconds in (7, 6, 5, 4)]
+    thrown, chunk = random.Random(2), context * 16
+    with counted() as steps:
+        async with loaded(engine), AsyncExitStack() as calls:
+            assert len(steps) >= 4, "the first step of a call is none of the model"
+            assert set(steps) == {4}
+            steps.clear()
+            sessions = [await calls.enter_async_context(call(engine)) for _ in said]
+            left = {session: bytearray(pcm) for session, pcm in zip(sessions, said, strict=True)}
+            for packet in range(10_000):
+                for session, pcm in zip(sessions[: packet + 1], said, strict=False):
+                    if len(left[session]) == len(pcm):
+                        session.begin(1, 0)
+                    if size := min(len(left[session]), 2 * thrown.randrange(1, 2 * chunk)):
+                        session.feed(bytes(left[session][:size]))
+                        del left[session][:size]
+                        if not left[session]:
+                            session.finish()
+                await until(lambda: not engine._work.is_set())
+                if not any(left.values()):
+                    break
+            texts = [(await finals(session, 1))[0][0].text for session in sessions]
+    assert max(steps) == 4
+    assert texts == [offline(models[context], pcm) for pcm in said]
+
+
 def test_a_look_ahead_makes_a_difference(models: dict[int, NemoModel], sounds: list[bytes]) -> None:
     assert len({offline(model, sounds[-1]) for model in models.values()}) > 1
 
@@ -227,8 +278,10 @@ async def test_settled_words_become_the_final_or_are_opened_again(
 
 
 @pytest.mark.timeout(400)
-async def test_calls_leave_nothing_behind(live: NemoSettings, sounds: list[bytes]) -> None:
-    """500 calls, a third of them closed in the middle of a step: the slope of memory is printed."""
+async def test_calls_leave_nothing_behind(
+    live: NemoSettings, sounds: list[bytes], record_property: Callable[[str, object], None]
+) -> None:
+    """500 calls, a third of them closed in the middle of a step: the slope of memory is recorded."""
     import psutil
 
     process, rss, aborted = psutil.Process(), list[float](), 0
@@ -246,6 +299,7 @@ async def test_calls_leave_nothing_behind(live: NemoSettings, sounds: list[bytes
             rss.append(process.memory_info().rss / 1e6)
     slope = np.polyfit(np.arange(CALLS - 100), rss[100:], 1)[0]
     print(f"{aborted} of {CALLS} aborted; memory: {1000 * slope:.1f} kB a call, {rss[-1]:.0f} MB")
+    record_property("kB a call", round(1000 * slope, 1))
     assert slope * CALLS < 5, "MB in 500 calls: their caches alone would be 20"
 
 
@@ -295,7 +349,7 @@ async def test_one_call_more_than_there_may_be_is_refused(live: NemoSettings) ->
     async with loaded(engine), AsyncExitStack() as calls:
         for _ in range(2):
             session = await calls.enter_async_context(call(engine))
-        with pytest.raises(EngineError, match=r"2 calls .* nemo\.max_sessions"):
+        with pytest.raises(Full, match=r"2 calls .* nemo\.max_sessions"):
             await engine.open()
         await session.close()
         await calls.enter_async_context(call(engine))
@@ -343,7 +397,9 @@ async def test_want_of_memory_around_a_step_ends_its_call_and_no_other(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(owner, name, _no_memory)
             utter(session, 1, 0, sounds[1])
-            with pytest.raises(EngineError, match=r"too little memory on cpu: .*nemo\.max_sessions"):
+            with pytest.raises(
+                EngineError, match=r"too little memory on cpu: .*nemo\.max_sessions"
+            ):
                 await finals(session, 1)
         assert "too little memory" in session.dead
         async with call(engine) as other:
@@ -465,6 +521,56 @@ def test_what_is_wrong_with_a_model_is_said(
         with pytest.raises(EngineError, match=said) as caught:
             NemoModel(replace(live, **wrong)).load()  # type: ignore[arg-type] # of several kinds
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["live", "batch"])
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("memory", r"too little memory on cpu: end what else uses it"),
+        ("other", r"was read but can't be used \(device gone\): name another in nemo\."),
+    ],
+)
+async def test_a_model_that_fails_in_its_warm_up_is_let_go_of(
+    live: NemoSettings, whole: NemoSettings, part: str, error: str, said: str
+) -> None:
+    """Read already: it must not lie there while the next try reads it again."""
+    from nemo.collections.asr.models import EncDecRNNTBPEModel
+    from nemo.collections.asr.modules import ConformerEncoder
+
+    read = list[weakref.ref[Any]]()
+
+    def fails(of: Any, *_: Any, **__: Any) -> None:
+        read.append(weakref.ref(of))
+        (_no_memory if error == "memory" else _fail)()
+
+    engine: NemoEngine | NemoBatch = NemoEngine(live) if part == "live" else NemoBatch(whole)
+    owner, name = {
+        "live": (ConformerEncoder, "get_initial_cache_state"),
+        "batch": (EncDecRNNTBPEModel, "transcribe"),
+    }[part]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, fails)
+        for _ in range(2):
+            with pytest.raises(EngineError, match=said):
+                await engine.load()
+            assert read.pop()() is None
+    await engine.load()
+    await engine.close()
+
+
+async def test_a_batch_model_that_fails_has_the_live_one_read_once(live: NemoSettings) -> None:
+    """stt loads both again, as long as one can't be had."""
+    engine = NemoEngine(live)
+    batch = NemoBatch(replace(live, batch_model="/nowhere.nemo"))
+    actor = SttActor(engine, kit=Kit(engine, batch, None, Anyone()))
+    kept = list[Any]()
+    for _ in range(2):
+        with pytest.raises(EngineError, match=r"no file /nowhere\.nemo"):
+            await actor.load()
+        kept.append(engine._model._model)
+    assert kept[0] is kept[1]
+    await actor.close()
 
 
 def test_another_torch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
