@@ -111,6 +111,14 @@ class _Progress:
     calls: dict[int, list[str]] = field(default_factory=dict)
 
 
+class _TooLong(EngineError):
+    """The server found only after its 200 that the conversation does not fit; in its own words, `said`."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message)
+        self.said = said
+
+
 class OpenAiChat:
     """A client of /v1/chat/completions. `reason` says why `healthy` was last false.
 
@@ -203,13 +211,19 @@ class OpenAiChat:
         progress = _Progress(loop.time() + self._settings.first_token_s)
         try:
             self._learn_slots_soon()
-            response = await self._open(messages, call, progress)
-            try:
-                async with aclosing(self._items(response, progress)) as items:
-                    async for item in items:
-                        yield item
-            finally:
-                await response.aclose()
+            while True:
+                response = await self._open(messages, call, progress)
+                try:
+                    async with aclosing(self._items(response, progress)) as items:
+                        async for item in items:
+                            yield item
+                    return
+                except _TooLong as error:
+                    if progress.waiting_for != "first" or progress.calls:
+                        raise  # what was said can't be taken back
+                    messages = self._less_of(messages, error.said, call)
+                finally:
+                    await response.aclose()
         except httpx.HTTPError as error:
             self._slots_known = False
             raise EngineError(self._broken(error)) from error
@@ -318,8 +332,9 @@ class OpenAiChat:
         if not isinstance(frame, dict):
             return
         if frame.get("error"):
-            said = self._quoted(json.dumps(frame))
-            raise EngineError(f"{self._settings.root} failed while answering{said}")
+            said = json.dumps(frame)
+            why = f"{self._settings.root} failed while answering{self._quoted(said)}"
+            raise _TooLong(why, said) if is_too_long(said) else EngineError(why)
         if (read := _reading(frame)) is not None:
             yield read
         choices = frame.get("choices")
@@ -343,7 +358,7 @@ class OpenAiChat:
         seconds = _seconds(retry_after)
         wait = f"; it asks to wait {seconds:.0f} s" if seconds else ""
         known = {
-            401: f"{root} wants another API key; set the right one in secrets.env",
+            401: f"{root} wants another API key; set LLM_API_KEY (LLM_API_KEY_2 … of a fallback)",
             403: f"{root} forbids this with the API key; use one that may",
             404: f"{root} has no chat endpoint or no model {model!r}; correct the url or the model",
             429: f"{root} has had too many requests; lower the load or raise the quota{wait}",

@@ -19,7 +19,7 @@ from engines.llm_openai import ChatSettings, OpenAiChat, Reading
 from engines.protocols import EngineError, TryLater
 from engines.tools import OURS
 from schemas import Message, ToolCall
-from tests.fakes.chat import ChatServer, answer, delta, event, frame, refusal, scripted
+from tests.fakes.chat import ChatServer, answer, delta, event, frame, head, refusal, scripted
 from tests.rig import until
 
 FINE = answer(frame("Fine.", "stop"))
@@ -148,6 +148,23 @@ async def test_what_does_not_fit_loses_its_oldest_turns_and_says_so(error: dict[
     assert last[0] == {"role": "system", "content": f"Be brief. {NOTE}"}
     assert last[1]["role"] == "user"
     assert last[-1]["content"] == "and now?"
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=("llama-server", "vllm", "openai"))
+async def test_so_does_what_is_found_too_long_in_the_middle_of_a_200(error: dict[str, Any]) -> None:
+    late = head(200) + event(error=error)
+    server = ChatServer(late, late, FINE)
+    assert await asked(server, (LONG, "a")) == [["Fine."]]
+    lengths = [len(body["messages"]) for body in server.asked]
+    assert lengths[0] > lengths[1] > lengths[2]
+    assert NOTE in server.asked[-1]["messages"][0]["content"]
+
+
+async def test_nothing_is_asked_again_once_an_answer_has_begun() -> None:
+    server = ChatServer(head(200) + delta(content="Fi") + event(error=REFUSALS[0]))
+    with pytest.raises(EngineError, match=r"failed while answering.*context size"):
+        await asked(server, (LONG, "a"))
+    assert len(server.asked) == 1
 
 
 async def test_a_question_that_does_not_fit_alone_is_told() -> None:
