@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from actors.segments import Segment
-from engines.protocols import Hypothesis
+from engines.protocols import Hypothesis, Spoken
 from schemas import Word
 
 SAMPLES_PER_MS = 16
@@ -196,14 +196,17 @@ class Channel:
         return bool(self.owed) and self.owed[0].end is not None and self.owed[0].onset == utterance
 
     def final(self, guess: Hypothesis, stt_session: str, speaker: str) -> list[Segment]:
-        """The words of the oldest utterance owed; the quiet before it comes along."""
+        """The words of the oldest utterance owed; the quiet before it comes along.
+
+        `speaker` says what its words don't tell (`Spoken.speaker`, a name here, no label).
+        """
         if not self.awaits(guess.utterance):
             return []
         utterance = self.owed.popleft()
         assert utterance.end is not None
         segments = self._quiet_to(utterance.start)
         return segments + self._spoken(
-            utterance, guess.text, _words(guess), "live", stt_session, speaker
+            utterance, guess.text, guess.words, "live", stt_session, speaker
         )
 
     def batched(self, end: int, guess: Hypothesis | None, stt_session: str) -> list[Segment]:
@@ -211,7 +214,7 @@ class Channel:
 
         Each word goes to the utterance it lies in, or the next one.
         """
-        words = list(_words(guess)) if guess is not None else []
+        words = list(guess.words) if guess is not None else []
         segments: list[Segment] = []
         while self.owed and (until := self.owed[0].end) is not None and until <= end:
             utterance = self.owed.popleft()
@@ -222,7 +225,7 @@ class Channel:
             text = " ".join(word.text for word in mine)
             if last and guess is not None and not guess.words and not segments_have_text(segments):
                 text = guess.text
-            spoken = self._spoken(utterance, text, tuple(mine), "batch", stt_session, self._speaker)
+            spoken = self._spoken(utterance, text, mine, "batch", stt_session, self._speaker)
             segments += spoken
         return segments + self._quiet_to(end)
 
@@ -246,28 +249,32 @@ class Channel:
         self,
         utterance: Utterance,
         text: str,
-        words: tuple[Word, ...],
+        words: Sequence[Spoken],
         kind: str,
         stt_session: str,
         speaker: str,
     ) -> list[Segment]:
+        """A segment; another one wherever somebody else goes on."""
         assert utterance.end is not None
         if utterance.end <= utterance.start:
             return []
         self.covered_to = utterance.end
+        runs = _runs(words, utterance.start, utterance.end)
+        ends = [*(start for start, _ in runs[1:]), utterance.end]
         return [
             Segment(
                 channel=self.number,
-                start=utterance.start,
-                end=utterance.end,
+                start=start,
+                end=end,
                 kind=kind,  # type: ignore[arg-type] # "live" or "batch"
-                text=text,
-                speaker=speaker or self._speaker,
+                text=text if len(runs) == 1 else " ".join(word.text for word in said),
+                speaker=_name(said) or speaker or self._speaker,
                 stt_session=stt_session,
                 utterance=utterance.onset,
-                more=utterance.more,
-                words=words,
+                more=utterance.more or end < utterance.end,
+                words=tuple(Word(word.text, word.start, word.end) for word in said),
             )
+            for (start, said), end in zip(runs, ends, strict=True)
         ]
 
     def _quiet_to(self, end: int) -> list[Segment]:
@@ -285,5 +292,20 @@ def segments_have_text(segments: Sequence[Segment]) -> bool:
     return any(segment.text for segment in segments)
 
 
-def _words(guess: Hypothesis) -> tuple[Word, ...]:
-    return tuple(Word(word.text, word.start, word.end) for word in guess.words)
+def _runs(words: Sequence[Spoken], start: int, end: int) -> list[tuple[int, list[Spoken]]]:
+    """Samples [start, end) cut where the speaker changes: where each run begins, and its words.
+
+    A word without a speaker goes to the one before; so does a run that begins outside what is left.
+    """
+    runs: list[tuple[int, list[Spoken]]] = [(start, [])]
+    for word in words:
+        before = _name(runs[-1][1])
+        if word.speaker and before not in ("", word.speaker) and runs[-1][0] < word.start < end:
+            runs.append((word.start, []))
+        runs[-1][1].append(word)
+    return runs
+
+
+def _name(said: Sequence[Spoken]) -> str:
+    """The first speaker named in it."""
+    return next((word.speaker for word in said if word.speaker), "")

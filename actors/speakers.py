@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
+from engines.protocols import Spoken
+
 
 class Speakers:
     """One channel. An engine numbers its speakers anew in each session: names begin anew too."""
@@ -23,6 +28,13 @@ class Speakers:
         if not label:
             return self._default
         return self._names.setdefault(label, f"{self._default} #{len(self._names) + 1}")
+
+    def named(self, session: str, words: Iterable[Spoken]) -> tuple[Spoken, ...]:
+        """Words with names for their labels; those that have none, or an old one, get none."""
+        return tuple(
+            replace(word, speaker=self.name(session, word.speaker) or "") if word.speaker else word
+            for word in words
+        )
 
     @property
     def default(self) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -314,10 +314,11 @@ class Stream:
         if not self.channel.awaits(guess.utterance):
             self._degrade(f"it gave a final nobody had asked for: utterance {guess.utterance}")
             return
+        words = self._speakers.named(pinned.id, guess.words)
         speaker = self._speakers.name(pinned.id, guess.speaker) or ""
         owed = self.channel.owed[0] if self.channel.owed else None
         more, second = owed is not None and owed.more, owed is not None and owed.second
-        segments = self.channel.final(guess, pinned.id, speaker)
+        segments = self.channel.final(replace(guess, words=words), pinned.id, speaker)
         pinned.told(nothing_owed=not self._owes())
         self._write(segments)
         self._say(told.final(self.call, self.number, guess, pinned.id, more, second))
@@ -500,6 +501,9 @@ class Stream:
             guess = await self._recognised(first, end)
             if guess is None:
                 return False
+            speakers = Speakers(self.number)
+            speakers.reset(stt_session)
+            guess = replace(guess, words=speakers.named(stt_session, guess.words))
         owed = len(self.channel.owed)
         segments = self.channel.batched(chunk.end, guess, stt_session)
         self._write(segments)

@@ -157,7 +157,7 @@ class Deepgram(Section, frozen=True):
     language: NonEmpty = "en"
     diarize: bool = False
     connect_timeout_s: Seconds = 5.0
-    keep_alive_s: Annotated[float, Meta(ge=0.5, le=9.0)] = 4.0
+    keep_alive_s: Annotated[float, Meta(ge=3.0, le=5.0)] = 4.0
     finalize_wait_ms: Annotated[int, Meta(ge=100, le=60_000)] = 1000
     token: Secret = Secret()
 

@@ -14,7 +14,7 @@ import msgspec
 from engines import deepgram_wire as wire
 from engines.deepgram_wire import Heard, speaker_of, spoken
 from engines.protocols import EngineError, Hypothesis
-from engines.stt_deepgram import CLOSED, KEY, LONGEST_REASON, DeepgramSettings, KeyRefused, refused
+from engines.stt_deepgram import CLOSED, KEY, DeepgramSettings, KeyRefused, clean, refused
 
 SLOWEST = 0.5
 """Seconds of waiting per second of sound, beyond the time to connect and to begin."""
@@ -84,7 +84,7 @@ class DeepgramBatch:
                 f"Deepgram gave no answer to {seconds:.1f} s of sound: {what}"
             ) from None
         if answer.status_code != 200:
-            raise refused(answer.status_code, answer.text.strip()[:LONGEST_REASON])
+            raise refused(answer.status_code, clean(answer.text, self._key))
         return answer.content
 
 

@@ -112,9 +112,14 @@ def _with(url: str, asked: dict[str, str]) -> str:
 
 
 def spoken(words: Iterable[Said], shift: int) -> tuple[Spoken, ...]:
-    """Words with their samples, `shift` samples later than the sound that was sent."""
+    """Words with samples and speakers, `shift` samples later than the sound that was sent."""
     return tuple(
-        Spoken(word.text, round(word.start * RATE) + shift, round(word.end * RATE) + shift)
+        Spoken(
+            word.text,
+            round(word.start * RATE) + shift,
+            round(word.end * RATE) + shift,
+            "" if word.speaker is None else str(word.speaker),
+        )
         for word in words
     )
 

@@ -9,11 +9,15 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Spoken:
-    """One word and the samples [start, end) it spans."""
+    """One word and the samples [start, end) it spans.
+
+    `speaker`: the session's own label of who said it, if it tells speakers apart.
+    """
 
     text: str
     start: int
     end: int
+    speaker: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Hypothesis:
     final: bool
     words: tuple[Spoken, ...] = ()
     speaker: str = ""
-    """The session's own label of who speaks, if it tells speakers apart."""
+    """The label of who says most of it."""
     settled: bool = False
     """A partial that will be the final if nothing more is said."""
     second: float | None = None

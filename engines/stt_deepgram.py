@@ -83,7 +83,7 @@ class DeepgramEngine:
         """A connection of its own. Raises EngineError, saying why there is none."""
         if self._closed:
             raise EngineError(CLOSED)
-        session = DeepgramSession(await self._connected(), self._settings)
+        session = DeepgramSession(await self._connected(), self._settings, self._key)
         self._sessions.add(session)
         session.pump.add_done_callback(lambda _: self._sessions.discard(session))
         return session
@@ -107,7 +107,7 @@ class DeepgramEngine:
                 logger=_quiet(),
             )
         except InvalidStatus as error:
-            raise refused(error.response.status_code, _reason(error)) from None
+            raise refused(error.response.status_code, _reason(error, self._key)) from None
         except InvalidURI:
             raise EngineError(
                 f"{settings.url!r} is no websocket address: mend deepgram.url"
@@ -120,8 +120,9 @@ class DeepgramEngine:
 class DeepgramSession:
     """SttSession of one call and channel; `results` has one reader."""
 
-    def __init__(self, socket: ClientConnection, settings: DeepgramSettings) -> None:
-        self._socket, self._settings = socket, settings
+    def __init__(self, socket: ClientConnection, settings: DeepgramSettings, key: str = "") -> None:
+        """`key` is not told, should the server tell it."""
+        self._socket, self._settings, self._key = socket, settings, key
         self._ledger = Ledger()
         self._said: asyncio.Queue[Hypothesis | None] = asyncio.Queue()
         self._out: deque[str | bytes] = deque()
@@ -225,9 +226,9 @@ class DeepgramSession:
             async for message in self._socket:
                 if (results := wire.decode(message)) and results.channel_index[0] == 0:
                     self._tell(self._ledger.take(results))
-            self._end(_closed(self._socket))
+            self._end(_closed(self._socket, self._key))
         except ConnectionClosed:
-            self._end(_closed(self._socket))
+            self._end(_closed(self._socket, self._key))
         except EngineError as error:
             self._end(str(error))
             await self._socket.close()
@@ -284,12 +285,16 @@ def _quiet() -> logging.Logger:
     return logger
 
 
-def _reason(error: InvalidStatus) -> str:
-    """The server's own words."""
+def clean(said: str, key: str) -> str:
+    """A server's own words, short, and never with the key in them."""
+    return (said.replace(key, "***") if key else said).strip()[:LONGEST_REASON]
+
+
+def _reason(error: InvalidStatus, key: str) -> str:
     told = error.response.headers.get("dg-error") or (error.response.body or b"").decode(
         "utf-8", "replace"
     )
-    return told.strip()[:LONGEST_REASON]
+    return clean(told, key)
 
 
 def refused(status: int, reason: str) -> EngineError:
@@ -312,9 +317,9 @@ def refused(status: int, reason: str) -> EngineError:
     )
 
 
-def _closed(socket: ClientConnection) -> str:
+def _closed(socket: ClientConnection, key: str) -> str:
     """Why a connection ended, its close code included."""
-    code, reason = socket.close_code, socket.close_reason
+    code, reason = socket.close_code, clean(socket.close_reason or "", key)
     if code in (None, 1006):
         return (
             "Deepgram's connection broke off without a close code: the network, or the server died"

@@ -13,10 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.breaker import BreakerActor
+from actors.doors import Anyone, Breaker
 from actors.segments import problems
 from actors.stream import Kit
 from actors.stt import SttActor
 from actors.transcript import read as transcript
+from bus.asking import Asker
+from bus.clock import ReplayClock
 from engines.batch_deepgram import DeepgramBatch
 from engines.deepgram_wire import (
     Alternative,
@@ -31,23 +35,25 @@ from engines.deepgram_wire import (
 from engines.protocols import EngineError, Hypothesis
 from engines.stt_deepgram import DeepgramEngine, DeepgramSession, DeepgramSettings, KeyRefused
 from schemas import (
+    BreakerChanged,
     CallClosed,
     CallerPcm,
     CallOpened,
     EngineFailed,
-    Event,
     Final,
     SpeechEnded,
     SpeechStarted,
     SttDegraded,
     SttRecovered,
 )
-from tests.counting import Sounds, Turnstile
+from tests.counting import Sounds
 from tests.fakes.deepgram import KEY, RATE, DeepgramServer, prerecorded, voice
 from tests.fleet import free_port
-from tests.rig import rig, until
+from tests.rig import Rig, rig, until
 
 FIRST = 48_000
+TALK = ((1, "hello world"), (0, "stop"), (1, "and then"))
+WHOSE = [(word, str(speaker)) for speaker, text in TALK for word in text.split()]
 
 
 @asynccontextmanager
@@ -86,7 +92,8 @@ async def finals(results: AsyncGenerator[Hypothesis, None], count: int) -> list[
 
 
 async def test_words_come_back_at_the_samples_of_the_call() -> None:
-    async with talking(DeepgramServer()) as (session, results):
+    server = DeepgramServer()
+    async with talking(server) as (session, results):
         say(session, 1, FIRST, "what is seven plus five")
         say(session, 2, FIRST + 80_000, "stop")
         first, second = await finals(results, 2)
@@ -94,6 +101,7 @@ async def test_words_come_back_at_the_samples_of_the_call() -> None:
     assert [word.start for word in first.words] == [FIRST + 2400 * n for n in range(5)]
     assert (second.start, second.words[0].start) == (FIRST + 80_000,) * 2
     assert session.dead == "Deepgram closed the connection with code 1000"
+    assert server.orders == ["Finalize", "Finalize", "CloseStream"]
 
 
 async def test_partials_come_while_he_speaks_and_a_pause_is_settled() -> None:
@@ -137,7 +145,10 @@ async def test_an_unanswered_finalize_ends_the_utterance_after_a_wait() -> None:
     server = DeepgramServer()
     server.faults.deaf_to_finalize = True
     async with talking(server, finalize_wait_s=0.05) as (session, results):
-        say(session, 1, 0, "hello world and then")
+        session.begin(1, 0)
+        session.feed(voice("hello world and then"))
+        assert (await anext(results)).text == "hello world and then"
+        session.finish()
         (final,) = await finals(results, 1)
     assert final.text == "hello world and then"
 
@@ -145,7 +156,7 @@ async def test_an_unanswered_finalize_ends_the_utterance_after_a_wait() -> None:
 async def test_keep_alive_holds_a_silent_connection() -> None:
     server = DeepgramServer(idle_s=0.2)
     async with talking(server, keep_alive_s=0.05) as (session, results):
-        await server.until(lambda: server.orders.count("KeepAlive") == 6)
+        await server.until(lambda: server.orders.count("KeepAlive") >= 6)
         say(session, 1, 0, "hello")
         assert (await finals(results, 1))[0].text == "hello"
 
@@ -156,12 +167,18 @@ async def test_without_it_the_server_would_have_closed() -> None:
             await anext(results)
 
 
-async def test_he_who_spoke_is_told() -> None:
+async def test_he_who_spoke_is_told_word_by_word() -> None:
     server = DeepgramServer(speakers=True)
     async with talking(server, diarize=True) as (session, results):
-        say(session, 1, 0, "hello")
+        session.begin(1, 0)
+        for speaker, text in TALK:
+            session.feed(voice(text, speaker))
+        session.finish()
         (final,) = await finals(results, 1)
-    assert final.speaker == "0"
+        say(session, 2, FIRST, "hello")
+        (alone,) = await finals(results, 1)
+    assert [(word.text, word.speaker) for word in final.words] == WHOSE
+    assert (final.speaker, alone.speaker, alone.words[0].speaker) == ("1", "0", "0")
     assert "diarize=true" in server.asked[0]
 
 
@@ -245,6 +262,36 @@ async def test_a_wrong_key_keeps_the_actor_from_being_ready_and_is_never_told(
         await good.open()
 
 
+async def test_the_servers_own_words_are_cleaned_of_the_key(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Live and recorded, refused, closed, answered with garbage and with words, at the level DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    server, told = DeepgramServer(), []
+    faults = server.faults
+    faults.says, faults.refuse = f"Token {KEY} may not " + "x" * 400, 403
+    async with server.serving(), batch(server) as recorded, AsyncExitStack() as ending:
+        engine = DeepgramEngine(DeepgramSettings(url=server.url), KEY)
+        ending.push_async_callback(engine.close)
+        for tried in (engine.load(), recorded.transcribe(voice("stop"), 0)):
+            with pytest.raises(KeyRefused, match=r"\(Token \*\*\* may not x+\)") as refused:
+                await tried
+            told.append(str(refused.value))
+        faults.refuse, faults.close_code, faults.says = 0, 1008, f"{KEY} is used up"
+        session = await engine.open()
+        say(session, 1, 0, "stop")
+        with pytest.raises(EngineError, match=r"\*\*\* is used up"):
+            await finals(session.results(), 1)
+        faults.garbage = True
+        with pytest.raises(EngineError, match="none of its protocol") as garbage:
+            await recorded.transcribe(voice("stop"), 0)
+        faults.garbage = False
+        assert (await recorded.transcribe(voice("stop"), 0)).text == "stop"
+        told += [str(garbage.value), session.dead, caplog.text, *capsys.readouterr()]
+    assert KEY not in "".join(told)
+    assert "HTTP Request: POST" in caplog.text
+
+
 async def test_no_key_is_said_at_once() -> None:
     for engine in (DeepgramEngine(DeepgramSettings(), ""), DeepgramBatch(DeepgramSettings(), "")):
         with pytest.raises(KeyRefused, match="set DEEPGRAM_API_KEY"):
@@ -300,6 +347,13 @@ async def test_recorded_sound_is_transcribed_at_its_place() -> None:
     assert [word.start for word in guess.words] == [FIRST, FIRST + 2400, FIRST + 4800]
 
 
+async def test_recorded_sound_has_its_speakers() -> None:
+    async with batch(DeepgramServer(speakers=True)) as engine:
+        guess = await engine.transcribe(b"".join(voice(text, who) for who, text in TALK), FIRST)
+    assert [(word.text, word.speaker) for word in guess.words] == WHOSE
+    assert guess.speaker == "1"
+
+
 @pytest.mark.parametrize(
     ("status", "said"), [(429, "too many"), (500, "tried again"), (400, "check")]
 )
@@ -329,69 +383,171 @@ async def test_a_batch_answer_that_is_none_and_a_cancelled_one() -> None:
 # -- in stt, end to end --------------------------------------------------------------------------
 
 
+class Talk:
+    """One call in a real stt, its words from two servers: a live one and one for recorded sound."""
+
+    def __init__(self, agent: Rig, actor: SttActor, sounds: Sounds) -> None:
+        self._agent, self._actor, self._sounds = agent, actor, sounds
+        self.ends = [0, 0]
+
+    async def opens(self, channels: int) -> None:
+        self._agent.publish(CallOpened(call="C", line="test", channels=channels))
+        await until(lambda: self._actor.gauges()["open_sessions"] == channels)
+
+    async def says(self, pcm: bytes, channel: int = 0, done: bool = True) -> int:
+        """A second of silence, then this; its onset. Lanes keep no order: each event is waited for."""
+        onset = await self.hears(bytes(2 * RATE), channel)
+        known = self._actor._streams["C", channel].channel
+        self._agent.publish(SpeechStarted(call="C", onset=onset, channel=channel))
+        await until(lambda: known.current is not None and known.current.onset == onset)
+        await self.hears(pcm, channel)
+        if done:
+            await self.pauses(onset, channel)
+        return onset
+
+    async def pauses(self, onset: int, channel: int = 0) -> None:
+        known, end = self._actor._streams["C", channel].channel, self.ends[channel]
+        self._agent.publish(
+            SpeechEnded(call="C", onset=onset, end=end, voiced=end - onset, channel=channel)
+        )
+        await until(lambda: known.current is None)
+
+    async def hears(self, pcm: bytes, channel: int = 0) -> int:
+        """Into the journal as audio_in does it, and onto the bus; the sample after it."""
+        for at in range(0, len(pcm), 640):
+            first, frame = self.ends[channel], pcm[at : at + 640]
+            self._sounds.keep("C", first, frame, channel)
+            self._agent.publish(CallerPcm(call="C", first=first, pcm=frame, channel=channel))
+            self.ends[channel] += len(frame) // 2
+        known = self._actor._streams["C", channel].channel
+        await until(lambda: known.heard_to == self.ends[channel])
+        return self.ends[channel]
+
+    async def hangs_up(self, channels: int) -> None:
+        self._agent.publish(CallClosed(call="C", reason="hangup"))
+        await until(lambda: sum(told.last for told in self._sounds.last) == channels)
+
+
+@asynccontextmanager
+async def in_stt(
+    folder: Path, live: DeepgramServer, recorded: DeepgramServer, clock: ReplayClock, **wants: Any
+) -> AsyncGenerator[tuple[Rig, SttActor, Talk]]:
+    """stt on Deepgram, and the breaker, whose clock stands still."""
+    sounds = Sounds(folder / "journal")
+    await sounds.load()
+    sounds.journal.journals.opened("C")  # as audio_in does
+    hears = (Final, SttDegraded, SttRecovered, EngineFailed, BreakerChanged)
+    async with asyncio.timeout(40), AsyncExitStack() as ending:
+        await ending.enter_async_context(live.serving())
+        url = await ending.enter_async_context(prerecorded(recorded))
+        engine = DeepgramEngine(DeepgramSettings(url=live.url, **wants), KEY)
+        batch = DeepgramBatch(DeepgramSettings(url=url, **wants), KEY)
+        agent = await ending.enter_async_context(rig(*hears))
+        breaker = BreakerActor(threshold=2, reset_s=1.0)
+        running = agent.running(breaker, clock=clock, heartbeat_ms=3_600_000)
+        await ending.enter_async_context(running)
+        asker = Asker(agent.context, agent.where, "breaker")
+        ending.callback(asker.close)
+        kit = Kit(engine, batch, sounds, Anyone(), "deepgram", batch_interval_s=0.1)
+        kit.thrown = lambda: 0.0
+        actor = SttActor(engine, kit=kit, transcripts=folder)
+        runtime = await ending.enter_async_context(agent.running(actor))
+        kit.leave = Breaker(asker, "stt", runtime.stamper.inc)
+        yield agent, actor, Talk(agent, actor, sounds)
+
+
+PREROLL = 6400
+SECOND = 1_000_000_000
+
+
 @pytest.mark.parametrize("code", [1011, 0])
 async def test_stt_loses_no_word_when_the_connection_ends_in_mid_sentence(
     tmp_path: Path, code: int
 ) -> None:
-    """Live, closed, degraded, refused, transcribed in batch, back: each word once, at its place."""
-    server, text, more = DeepgramServer(), "what is seven plus five", "hello world"
-    sounds = Sounds(tmp_path / "journal")
-    await sounds.load()
-    sounds.journal.journals.opened("C")  # as audio_in does
-    hears = (Final, SttDegraded, SttRecovered, EngineFailed)
-    async with AsyncExitStack() as ending:
-        await ending.enter_async_context(server.serving())
-        recorded = await ending.enter_async_context(prerecorded(server))
-        engine = DeepgramEngine(DeepgramSettings(url=server.url), KEY)
-        batch = DeepgramBatch(DeepgramSettings(url=recorded), KEY)
-        kit = Kit(engine, batch, sounds, Turnstile(), "deepgram", batch_interval_s=0.1)
-        kit.thrown = lambda: 0.0
-        agent = await ending.enter_async_context(rig(*hears))
-        actor = SttActor(engine, kit=kit, transcripts=tmp_path)
-        runtime = await ending.enter_async_context(agent.running(actor))
-        told = 0
+    """One of two channels: dead, degraded, refused, transcribed in batch, probed, back.
 
-        async def tell(event: Event) -> None:
-            """Lanes keep no order between them: what comes next comes after this."""
-            nonlocal told
-            told += 1
-            agent.publish(event)
-            await until(lambda: runtime.link.counts["received"] >= told)
-
-        async def hear(first: int, pcm: bytes) -> int:
-            for at in range(0, len(pcm), 640):
-                frame = pcm[at : at + 640]
-                sounds.keep("C", first + at // 2, frame)
-                await tell(CallerPcm(call="C", first=first + at // 2, pcm=frame))
-            return first + len(pcm) // 2
-
-        async def ends(onset: int, end: int) -> None:
-            await tell(SpeechEnded(call="C", onset=onset, end=end, voiced=end - onset))
-
-        await tell(CallOpened(call="C", line="test"))
-        await until(lambda: bool(server.connections))
-        server.faults.close_code, server.faults.close_after = code, 3 * 3200
-        onset = await hear(0, bytes(RATE))
-        await tell(SpeechStarted(call="C", onset=onset))
-        end = await hear(onset, voice(text))
+    The circuit in between is the real breaker's. Each word is there once, at its place, and the other
+    channel goes on in its own session all the time.
+    """
+    server, recorded = DeepgramServer(), DeepgramServer()
+    text, clock = "what is seven plus five", ReplayClock(SECOND)
+    async with in_stt(tmp_path, server, recorded, clock) as (agent, actor, talk):
+        await talk.opens(channels=2)
+        assert server.connections == 3  # one tried the key
+        await talk.says(voice("hello"), channel=1)
+        assert (await agent.heard(Final, channel=1)).text == "hello"
+        server.faults.close_code, server.faults.close_after = code, 2 * PREROLL + 3 * 4800
+        server.faults.refuse = 503
+        onset = await talk.says(voice(text), done=False)
         degraded = await agent.heard(SttDegraded)
         assert ("1011" if code else "broke off") in degraded.why
         server.faults.close_code = None
-        await agent.heard(SttRecovered)
-        await ends(onset, end)
-        assert (await agent.heard(Final)).text == text
-        onset = await hear(end, bytes(RATE))
-        await tell(SpeechStarted(call="C", onset=onset))
-        end = await hear(onset, voice(more))
-        await ends(onset, end)
-        await until(lambda: len(agent.past(Final)) == 2)
-        end = await hear(end, bytes(RATE))
-        await tell(CallClosed(call="C", reason="hangup"))
-        await until(lambda: bool(sounds.last) and sounds.last[-1].last)
+        opened = await agent.heard(BreakerChanged, service="stt", state="open")
+        assert (opened.endpoint, opened.failures) == ("deepgram", 2)
+        await until(lambda: not actor._streams["C", 0]._recovering)
+        tries = len(server.asked)
+
+        await talk.pauses(onset)
+        assert (await agent.heard(Final, channel=0)).text == text
+        await talk.says(voice("and then"), channel=1)
+        assert (await agent.heard(Final, 2, channel=1)).text == "and then"
+        assert not (await actor.kit.leave.ask("stt", "deepgram", "C")).granted
+        assert actor.gauges() == {"open_sessions": 1.0, "degraded_sessions": 1.0}
+        assert len(server.asked) == tries
+        assert len(recorded.asked) == 1
+
+        clock.set(clock.now() + SECOND)
+        failed = await agent.heard(BreakerChanged, service="stt", was="half_open", state="open")
+        assert "503" in failed.reason
+        assert len(server.asked) == tries + 1
+        server.faults.refuse = 0
+        clock.set(clock.now() + SECOND)
+        await agent.heard(BreakerChanged, service="stt", was="half_open", state="closed")
+        back = await agent.heard(SttRecovered)
+        assert (back.channel, len(agent.past(SttRecovered)), server.connections) == (0, 1, 4)
+        await talk.says(voice("stop"))
+        assert (await agent.heard(Final, 2, channel=0)).text == "stop"
+        await talk.hangs_up(channels=2)
     segments, _, problem = transcript(tmp_path / "C.jsonl")
     assert problem == ""
-    assert problems(segments, end) == []
-    assert " ".join(segment.text for segment in segments if segment.text) == f"{text} {more}"
+    for channel, said in enumerate(([("batch", text), ("live", "stop")], LIVE_ALL_ALONG)):
+        mine = [segment for segment in segments if segment.channel == channel]
+        assert problems(mine, talk.ends[channel]) == []
+        assert [(one.kind, one.text) for one in mine if one.text] == said
+    assert len({one.stt_session for one in segments if one.channel == 1 and one.text}) == 1
+
+
+LIVE_ALL_ALONG = [("live", "hello"), ("live", "and then")]
+
+
+async def test_a_segment_ends_where_somebody_else_goes_on(tmp_path: Path) -> None:
+    """Live, and in what the batch engine transcribed; the turn gets the words of both."""
+    server, recorded = DeepgramServer(speakers=True), DeepgramServer(speakers=True)
+    room = in_stt(tmp_path, server, recorded, ReplayClock(SECOND), diarize=True)
+    async with room as (agent, _, talk):
+        await talk.opens(channels=1)
+        sound = b"".join(voice(text, who) for who, text in TALK)
+        whole = " ".join(text for _, text in TALK)
+        await talk.says(sound)
+        assert (await agent.heard(Final)).text == whole
+        server.faults.close_code, server.faults.refuse = 1011, 503
+        onset = await talk.says(sound, done=False)
+        await agent.heard(SttDegraded)
+        await talk.pauses(onset)
+        pieces = [await agent.heard(Final, number) for number in (2, 3, 4)]
+        assert " ".join(piece.text for piece in pieces) == whole
+        assert [piece.more for piece in pieces] == [True, True, False]
+        await talk.hangs_up(channels=1)
+    segments, _, _ = transcript(tmp_path / "C.jsonl")
+    assert problems(segments, talk.ends[0]) == []
+    said = [(one.kind, one.speaker, one.text) for one in segments if one.text]
+    assert said == [
+        (kind, f"caller #{1 if who else 2}", text)
+        for kind in ("live", "batch")
+        for who, text in TALK
+    ]
+    starts = [one.start for one in segments if one.kind == "live"]
+    assert starts == [RATE - PREROLL, RATE + 2 * 2400, RATE + 3 * 2400]
 
 
 # -- pure ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A server of Deepgram's protocol: live sound on a websocket, recorded sound by POST, real words in return.
 
-What it understands is up to `hears`; by default the language of `voice`: 100 ms of one sample value a word.
+What it understands is up to `hears`; by default the language of `voice`: 100 ms of one sample value a word,
+below zero if the second speaker says it.
 `Faults` say how it misbehaves; they may be changed while it serves.
 """
 
@@ -39,10 +40,12 @@ Hears = Callable[[bytes], Awaitable[list[Word]]]
 KEY = "dg-very-secret"
 
 
-def voice(text: str) -> bytes:
-    """Sound of which `read` makes the text again: 150 ms a word."""
+def voice(text: str, speaker: int = 0) -> bytes:
+    """Sound of which `read` makes the text again: 150 ms a word. `speaker`: 0 or 1."""
+    sign = -1 if speaker else 1
     sound = [
-        np.r_[np.full(WORD, 100 * (VOCABULARY.index(w) + 1)), np.zeros(GAP)] for w in text.split()
+        np.r_[np.full(WORD, sign * 100 * (VOCABULARY.index(w) + 1)), np.zeros(GAP)]
+        for w in text.split()
     ]
     return np.concatenate([*sound, np.zeros(0)]).astype("<i2").tobytes()
 
@@ -53,17 +56,36 @@ async def read(pcm: bytes) -> list[Word]:
     edges = np.flatnonzero(np.diff(sound, prepend=0, append=0))
     words: list[Word] = []
     for start, end in pairwise(edges):
-        value = int(sound[start])
+        value = abs(int(sound[start]))
         if value and end - start >= WORD // 2:
             words.append((VOCABULARY[value // 100 - 1], start / RATE, end / RATE))
     return words
 
 
+def spelt(words: list[Word], pcm: bytes, speakers: bool, start: float = 0.0) -> dict[str, Any]:
+    """An alternative of the protocol; `pcm`, in which the words lie, begins at second `start`."""
+    sound = np.frombuffer(pcm, "<i2")
+    made = []
+    for word, a, b in words:
+        told = {"word": word, "start": start + a, "end": start + b, "confidence": 0.9}
+        whose = int(sound[round((a + b) / 2 * RATE)] < 0)
+        made.append(told | {"speaker": whose} if speakers else told)
+    return {
+        "transcript": " ".join(word for word, _, _ in words),
+        "confidence": 0.9,
+        "words": made,
+    }
+
+
 @dataclass
 class Faults:
-    """All off. `refuse`: HTTP status. `close_code`: sent after `close_after` bytes, 0 for a reset."""
+    """All off. `refuse`: HTTP status. `close_code`: sent after `close_after` bytes, 0 for a reset.
+
+    `says`: the reason it gives for either.
+    """
 
     refuse: int = 0
+    says: str = ""
     close_code: int | None = None
     close_after: int = 0
     stall: bool = False
@@ -104,7 +126,8 @@ class DeepgramServer:
         """Live recognition; see `prerecorded` for the other half."""
         quiet = logging.getLogger("tests.fakes.deepgram")
         quiet.setLevel(logging.INFO)  # its DEBUG lines hold the headers, key and all
-        live = partial(serve, process_request=self._handshake, logger=quiet)
+        # A full queue would keep the other side's answer to a close code back, for 10 s.
+        live = partial(serve, process_request=self._handshake, logger=quiet, max_queue=None)
         async with live(self._live, "127.0.0.1", 0) as server:
             self.url = f"ws://127.0.0.1:{_port(server)}/v1/listen"
             yield self
@@ -119,7 +142,9 @@ class DeepgramServer:
         if not status:
             return None
         answer = connection.respond(HTTPStatus(status), "")
-        answer.headers["dg-error"] = "INVALID_AUTH" if status == 401 else "not now"
+        answer.headers["dg-error"] = self.faults.says or (
+            "INVALID_AUTH" if status == 401 else "not now"
+        )
         return answer
 
     async def _live(self, socket: ServerConnection) -> None:
@@ -152,7 +177,7 @@ class _Line:
         if faults.close_code == 0:
             self._socket.transport.abort()
         else:
-            await self._socket.close(faults.close_code, "as told")
+            await self._socket.close(faults.close_code, faults.says or "as told")
         return True
 
     async def take(self, message: str | bytes) -> None:
@@ -181,16 +206,7 @@ class _Line:
         if final:
             self._final_to = len(self._sound)
         words = await self._server.hears(sound)
-        speaker = {"speaker": 0} if self._server.speakers else {}
-        made = [
-            {"word": word, "start": start + a, "end": start + b, "confidence": 0.9, **speaker}
-            for word, a, b in words
-        ]
-        reading = {
-            "transcript": " ".join(word for word, _, _ in words),
-            "confidence": 0.9,
-            "words": made,
-        }
+        reading = spelt(words, sound, self._server.speakers, start)
         await self._send(
             {
                 "type": "Results",
@@ -242,14 +258,12 @@ async def prerecorded(server: DeepgramServer) -> AsyncGenerator[str]:
         if faults.late is not None:
             await faults.late.wait()
         if faults.refuse:
-            return Response("not now", faults.refuse)
+            return Response(faults.says or "not now", faults.refuse)
         if faults.garbage:
             return Response("{garbage")
         with wave.open(io.BytesIO(body)) as file:
             pcm = file.readframes(file.getnframes())
-        words = await server.hears(pcm)
-        made = [{"word": word, "start": a, "end": b} for word, a, b in words]
-        reading = {"transcript": " ".join(word for word, _, _ in words), "words": made}
+        reading = spelt(await server.hears(pcm), pcm, server.speakers)
         return JSONResponse({"results": {"channels": [{"alternatives": [reading]}]}})
 
     app = Starlette(routes=[Route("/v1/listen", listen, methods=["POST"])])
