@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ from engines.vad_silero import PysileroVad
 from engines.vad_silero_onnx import SileroOnnxVad
 from ops import wav
 from soak import caller_set
-from tests.engine_conformance.kit import SttCase, TtsCase, VadCase
+from tests.engine_conformance.kit import CLOSING_S, SttCase, TtsCase, VadCase
 from tests.fakes import deepgram
 
 PHRASES = (
@@ -28,7 +29,10 @@ PHRASES = (
 )
 
 
-def recording(kind: str, voice: str, text: str) -> tuple[bytes, str]:
+Said = tuple[bytes, str]
+
+
+def recording(kind: str, voice: str, text: str) -> Said:
     """A shipped clip and its words."""
     return wav.read(caller_set.find(kind, voice, text)[0].path).tobytes(), text
 
@@ -38,31 +42,50 @@ SAID = (recording(*PHRASES[0]), recording(*PHRASES[1]))
 
 
 @asynccontextmanager
-async def loaded(engine: E) -> AsyncGenerator[E, None]:
-    """Loaded, and closed at the end."""
-    await engine.load()
+async def closed(engine: E, load: bool = False) -> AsyncGenerator[E, None]:
+    """Closed at the end, and in time."""
     try:
+        if load:
+            await engine.load()
         yield engine
     finally:
-        await engine.close()
+        async with asyncio.timeout(CLOSING_S):
+            await engine.close()
 
 
 @asynccontextmanager
-async def remote() -> AsyncGenerator[SttEngine, None]:
+async def remote(load: bool = False) -> AsyncGenerator[SttEngine, None]:
     """Deepgram's adapter before a server of its protocol."""
     server = deepgram.DeepgramServer()
     async with server.serving(), AsyncExitStack() as ending:
         made = DeepgramEngine(DeepgramSettings(url=server.url), deepgram.KEY)
-        yield await ending.enter_async_context(loaded(made))
+        yield await ending.enter_async_context(closed(made, load))
+
+
+def recogniser(
+    name: str,
+    fresh: Callable[..., AbstractAsyncContextManager[SttEngine]],
+    *said: Said,
+    cycles: int,
+) -> SttCase:
+    """`fresh(load)`: one that is closed at the end."""
+    one, other = said
+    return SttCase(name, partial(fresh, load=True), (one, other), cycles, fresh)
+
+
+def speaker(name: str, make: Callable[[], Voice]) -> TtsCase:
+    return TtsCase(name, lambda: closed(make(), load=True), fresh=lambda: closed(make()))
 
 
 def ours() -> list[SttCase | TtsCase | VadCase]:
     """What `make test` puts through."""
-    texts = ("what is seven plus five", "hello world")
+    remotely = [(deepgram.voice(text), text) for text in ("what is seven plus five", "hello world")]
     return [
-        SttCase("pocketsphinx", lambda: loaded(PocketsphinxEngine()), SAID, cycles=4),
-        SttCase("deepgram", remote, tuple((deepgram.voice(t), t) for t in texts)),  # type: ignore[arg-type]
-        TtsCase("espeak", lambda: loaded(EspeakVoice())),
+        recogniser(
+            "pocketsphinx", lambda load=False: closed(PocketsphinxEngine(), load), *SAID, cycles=4
+        ),
+        recogniser("deepgram", remote, *remotely, cycles=10),
+        speaker("espeak", EspeakVoice),
         VadCase("pysilero", PysileroVad, SAID[0][0]),
         VadCase("silero-onnx", SileroOnnxVad, SAID[0][0]),
     ]
@@ -76,9 +99,10 @@ def strangers(wanted: list[str]) -> list[SttCase | TtsCase | VadCase]:
         kind, _, name = one.partition(":")
         make = partial(outside, kind, name, settings)
         if kind == "stt":
-            cases.append(SttCase(name, lambda make=make: loaded(make()), SAID))  # type: ignore[misc]
+            fresh = lambda load=False, make=make: closed(make(), load)  # noqa: E731 - one of many
+            cases.append(recogniser(name, fresh, *SAID, cycles=10))
         elif kind == "tts":
-            cases.append(TtsCase(name, lambda make=make: loaded(make())))  # type: ignore[misc]
+            cases.append(speaker(name, make))
         elif kind == "vad":
             cases.append(VadCase(name, make, SAID[0][0]))
         else:

@@ -10,6 +10,7 @@ where NAME is its entry point in the group `bargein.stt`, `bargein.tts` or `barg
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import threading
@@ -22,6 +23,8 @@ import psutil
 from engines.protocols import Hypothesis, SttEngine, SttSession, Vad, Voice
 
 RATE = 16_000
+CLOSING_S = 10.0
+"""Closing waits for work under way, on a busy machine too, and for nothing else."""
 Making = Callable[[], AbstractAsyncContextManager[SttEngine]]
 
 
@@ -30,17 +33,19 @@ class SttCase:
     """A recogniser, loaded and closed by `making`, and two things it understands.
 
     `said`: mono int16 PCM at 16 kHz and its words. `cycles`: sessions opened and closed in a row.
+    `fresh`: one that is closed at the end and not loaded at the beginning.
     """
 
     name: str
     making: Making
     said: tuple[tuple[bytes, str], tuple[bytes, str]]
     cycles: int = 10
+    fresh: Making | None = None
 
 
 @dataclass(frozen=True)
 class TtsCase:
-    """A voice. `repeats`: the same text is the same sound, byte for byte."""
+    """A voice. `repeats`: the same text is the same sound, byte for byte. `fresh`: as in SttCase."""
 
     name: str
     making: Callable[[], AbstractAsyncContextManager[Voice]]
@@ -48,6 +53,7 @@ class TtsCase:
     long_text: str = "The keeper climbed the hundred steps of her lighthouse every evening. " * 4
     cycles: int = 20
     repeats: bool = True
+    fresh: Callable[[], AbstractAsyncContextManager[Voice]] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,12 +68,13 @@ class VadCase:
 
 @asynccontextmanager
 async def opened(engine: SttEngine) -> AsyncGenerator[SttSession, None]:
-    """A session, closed again whatever happens."""
+    """A session, closed again whatever happens, and in time."""
     session = await engine.open()
     try:
         yield session
     finally:
-        await session.close()
+        async with asyncio.timeout(CLOSING_S):
+            await session.close()
 
 
 def utter(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from engines.protocols import EngineError
-from tests.engine_conformance.kit import SttCase, finals, held, opened, utter
+from tests.engine_conformance.kit import CLOSING_S, SttCase, finals, held, opened, utter
 
 FIRST = 160_000
 GROWTH_MB = 30.0
@@ -64,14 +66,30 @@ async def test_a_session_is_closed_at_any_moment_and_the_next_is_whole(stt: SttC
                 session.finish()
             if phase == "done":
                 await finals(session, 1)
-            await session.close()
-            if phase == "twice":
+            async with asyncio.timeout(CLOSING_S):
                 await session.close()
+                if phase == "twice":
+                    await session.close()
             rest = [guess async for guess in session.results()]
             assert len([guess for guess in rest if guess.final]) <= 1, phase
         async with opened(engine) as other:
             utter(other, 1, 0, hello)
             assert (await finals(other, 1))[0][0].text == words
+
+
+async def test_after_an_engine_was_closed_another_one_serves(stt: SttCase) -> None:
+    """The first is closed over the head of a session in mid-utterance."""
+    (hello, words), _ = stt.said
+    async with stt.making() as engine:
+        session = await engine.open()
+        session.begin(1, 0)
+        session.feed(hello)
+    async with asyncio.timeout(CLOSING_S):
+        assert not [guess async for guess in session.results() if guess.final]
+        await session.close()
+    async with stt.making() as engine, opened(engine) as other:
+        utter(other, 1, 0, hello)
+        assert (await finals(other, 1))[0][0].text == words
 
 
 async def test_orders_out_of_turn_are_refused(stt: SttCase) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from engines.protocols import Chunk, Voice
-from tests.engine_conformance.kit import TtsCase, held
+from tests.engine_conformance.kit import CLOSING_S, TtsCase, held
 
 GROWTH_MB = 30.0
 
@@ -42,9 +42,28 @@ async def test_closed_at_any_moment_it_stops_and_the_next_is_whole(
 ) -> None:
     async with tts.making() as voice:
         whole = await sound(voice, tts.text)
-        async with aclosing(voice.stream(tts.long_text)) as stream:
-            for _ in range(taken):
-                await anext(stream)
+        stream = voice.stream(tts.long_text)
+        for _ in range(taken):
+            await anext(stream)
+        async with asyncio.timeout(CLOSING_S):
+            await stream.aclose()
+        again = await sound(voice, tts.text)
+    assert (again == whole) if tts.repeats else (0.5 < len(again) / len(whole) < 2)
+
+
+@pytest.mark.parametrize("passes", [1, 5])
+async def test_cancelled_before_its_first_sound_it_stops_too(tts: TtsCase, passes: int) -> None:
+    """So many passes of the loop after it began: the first chunk was asked for, and is not there."""
+    async with tts.making() as voice:
+        whole = await sound(voice, tts.text)
+        stream = voice.stream(tts.long_text)
+        first = asyncio.ensure_future(anext(stream))
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        first.cancel()
+        async with asyncio.timeout(CLOSING_S):
+            await asyncio.gather(first, return_exceptions=True)
+            await stream.aclose()
         again = await sound(voice, tts.text)
     assert (again == whole) if tts.repeats else (0.5 < len(again) / len(whole) < 2)
 
@@ -62,7 +81,8 @@ async def test_a_cancelled_task_stops_it_too(tts: TtsCase) -> None:
         task = asyncio.create_task(speak())
         await begun.wait()
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(CLOSING_S):
+            await asyncio.gather(task, return_exceptions=True)
         again = await sound(voice, tts.text)
     assert task.cancelled() or task.done()
     assert (again == whole) if tts.repeats else (0.5 < len(again) / len(whole) < 2)
