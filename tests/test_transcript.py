@@ -232,3 +232,36 @@ def test_o10_names_of_speakers_last_as_long_as_the_session() -> None:
     speakers.reset("B")
     assert speakers.name("A", "x") is None
     assert speakers.name("B", "y") == "caller 2 #1"
+
+
+ONSET, END = 100, 1100
+labels = st.sampled_from(["", "a", "b"])
+
+
+@given(st.lists(st.tuples(st.integers(-50, 1500), labels), max_size=12), st.booleans())
+def test_a_segment_for_each_speaker_and_each_word_and_sample_in_one(
+    said: list[tuple[int, str]], honest: bool
+) -> None:
+    """Wherever an engine says that its words lie; `honest`: in order, and in the utterance."""
+    if honest:
+        ats = sorted({at for at, _ in said if ONSET < at < END})
+        said = [(at, who) for at, (_, who) in zip(ats, said, strict=False)]
+    channel = Channel(0, (), preroll=0, longest=16_000)
+    channel.go_live(Mute(), [])
+    channel.frame(0, bytes(2 * ONSET))
+    channel.started(ONSET)
+    channel.frame(ONSET, bytes(2 * (END - ONSET)))
+    channel.ended()
+    words = tuple(Spoken(f"w{n}", at, at + 1, who) for n, (at, who) in enumerate(said))
+    text = " ".join(word.text for word in words)
+    guess = Hypothesis(ONSET, text, ONSET, END, final=True, words=words)
+    segments = channel.final(guess, "S", "")
+    assert problems(segments, END) == []
+    assert " ".join(filter(None, (segment.text for segment in segments))) == text
+    spoken = [segment for segment in segments if segment.kind == "live"]
+    assert [word.text for segment in spoken for word in segment.words] == text.split()
+    assert [segment.more for segment in spoken] == [True] * (len(spoken) - 1) + [False]
+    whose = {word.text: segment.speaker for segment in spoken for word in segment.words}
+    if honest:
+        assert all(whose[word.text] == word.speaker for word in words if word.speaker)
+        assert all(a.speaker != b.speaker for a, b in itertools.pairwise(spoken))
