@@ -43,7 +43,7 @@ class Smoke:
 
     def __init__(self, phrase: Phrase | None, voices: Voices) -> None:
         self._phrase, self._voices = phrase, voices
-        self._due = self._leaving = False
+        self._due = self._leaving = self._stuck = False
         self._task: asyncio.Task[None] | None = None
         self._clock: Clock | None = None
         self._began_ns = self._ended_ns = 0
@@ -58,7 +58,7 @@ class Smoke:
     def begin(self) -> None:
         """Nobody is spoken to."""
         if self._due and self._task is None and self._phrase and self._clock:
-            self._leaving = False
+            self._leaving = self._stuck = False
             self._task = asyncio.get_running_loop().create_task(
                 self._run(self._phrase, self._clock)
             )
@@ -73,15 +73,17 @@ class Smoke:
     async def give_way(self, within_s: float | None = None) -> asyncio.Task[None] | None:
         """Stop, because somebody is to be spoken to; what has not stopped `within_s`, if anything.
 
-        Cancelled once, whoever asks: twice would orphan the engine's thread.
+        Cancelled once, whoever asks: twice would orphan the engine's thread. Waited for once, too.
         """
         if (task := self._task) is None:
             return None
         if not self._leaving:
             self._leaving = True
             task.cancel()
-        done, _ = await asyncio.wait({task}, timeout=within_s)
-        return None if done else task
+        if within_s is None or not self._stuck:
+            await asyncio.wait({task}, timeout=within_s)
+        self._stuck = not task.done()
+        return task if self._stuck else None
 
     async def close(self) -> None:
         """No other one will be made."""

@@ -83,9 +83,12 @@ def test_a_call_is_recognised_answered_and_talked_over(running: Fleet) -> None:
         "agent.wav",
         "trace.msgpack",
     }
+    status_tells_of_the_smoke_test_after_it(running)
 
 
-def test_status_tells_of_the_last_smoke_test_and_the_budget_of_a_cancel(running: Fleet) -> None:
+def status_tells_of_the_smoke_test_after_it(running: Fleet) -> None:
+    """And how long a CANCEL may take."""
+
     def shown(*options: str) -> str:
         env = {"BARGEIN_HOME": str(running.folder)}
         return CliRunner().invoke(app, ["status", *options], env=env).stdout

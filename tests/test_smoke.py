@@ -215,6 +215,7 @@ async def test_one_whose_voice_does_not_stop_leaves_the_sentence_to_the_next_voi
         await agent.heard(Speech, 2)
         assert second.said[0] == "begin ten"
         assert actor.gauges()["hanging"] == 1
+        assert await actor._smoke.give_way(1000) is not None, "the next one does not wait again"
         first.go.set()
         await until(lambda: actor.gauges()["hanging"] == 0)
         await until(lambda: actor.gauges()["smoke_runs"] == 1)
