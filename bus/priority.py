@@ -8,15 +8,25 @@ import threading
 from pathlib import Path
 
 HURRY = -10
+URGENT = 1
+"""The lowest real-time priority: before everything ordinary, behind everything else that is urgent."""
 IO_THREAD = "ZMQbg/IO"
 
 
 def hurry() -> None:
-    """Ask it for the calling thread and for libzmq's I/O threads; only CAP_SYS_NICE may (Linux)."""
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), HURRY)
-        for thread in _io_threads():
+    """Ask it for the calling thread and for libzmq's I/O threads; only CAP_SYS_NICE may (Linux).
+
+    Nice alone leaves who wakes up waiting for the others' slice, 3 ms and more on two busy cores: all
+    fenced under load took 9 to 11 ms at p99 with it, 8 to 10 with the lowest real-time priority.
+    """
+    how = os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(URGENT)
+    for thread in (threading.get_native_id(), *_io_threads()):
+        with contextlib.suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, thread, HURRY)
+        with contextlib.suppress(
+            PermissionError
+        ):  # some containers allow the one and not the other
+            os.sched_setscheduler(thread, *how)
 
 
 def _io_threads() -> list[int]:

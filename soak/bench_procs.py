@@ -17,6 +17,8 @@ import psutil
 from bus.errors import BargeinError
 
 END_S = 5.0
+AS_SUPERVISED = {"OPENBLAS_NUM_THREADS": "1"}
+"""What supervisord.conf gives to each process of a fleet."""
 PATIENCE_S = 120.0
 """A process that is silent for longer is killed: a bench ends, whatever happens."""
 
@@ -43,7 +45,7 @@ class Child:
         self._log = (home / "var" / "log" / f"{name}.bench.log").open("wb+")
         self._process = subprocess.Popen(
             [python, "-P", "-m", module, *arguments],
-            env={**os.environ, "BARGEIN_HOME": str(home), **env},
+            env={**os.environ, **AS_SUPERVISED, "BARGEIN_HOME": str(home), **env},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
