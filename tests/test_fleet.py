@@ -86,18 +86,19 @@ def test_a_call_is_recognised_answered_and_talked_over(running: Fleet) -> None:
     status_tells_of_the_smoke_test_after_it(running)
 
 
+def status(of: Fleet, *options: str) -> str:
+    """What `bargein status` prints."""
+    env = {"BARGEIN_HOME": str(of.folder)}
+    return CliRunner().invoke(app, ["status", *options], env=env).stdout
+
+
 def status_tells_of_the_smoke_test_after_it(running: Fleet) -> None:
     """And how long a CANCEL may take."""
-
-    def shown(*options: str) -> str:
-        env = {"BARGEIN_HOME": str(running.folder)}
-        return CliRunner().invoke(app, ["status", *options], env=env).stdout
-
-    running.until(lambda: "speech smoke test: passed" in shown())
-    text = shown()
+    running.until(lambda: "speech smoke test: passed" in status(running))
+    text = status(running)
     assert "\nspeech smoke test: passed" in text
     assert "\ncancel budget 1000 ms (cancel.release_ms;" in text
-    rows = {row["actor"]: row for row in json.loads(shown("--json"))}
+    rows = {row["actor"]: row for row in json.loads(status(running, "--json"))}
     assert rows["turn_manager"]["cancel_budget_ms"] == 1000
     assert rows["tts"]["gauges"]["smoke_sound_ms"] > 800
     assert rows["tts"]["trouble"] == ""
@@ -296,12 +297,14 @@ def test_half_duplex_ignores_what_is_said_over_the_agent_and_the_second_rungs_an
     with fleet(SECOND_RUNGS, ENABLE_BARGE_IN="0", LLM_URL=nobody) as half:
         clips = [clip(*PLUS, Cue("clock", 0.3)), clip(*TIMES, Cue("speaks", 0.2))]
         _, records = half.place(clips, longest_wait_s=6)
+        told = status(half)
     assert len(past(records, Final)) == 2
     assert not past(records, TurnCancelled)
     assert not past(records, Ducked)
     assert [event.outcome for event in past(records, TurnEnded)] == ["completed"]
     assert "twelve" in past(records, TurnEnded)[0].heard
     failed = {event.service: event.endpoint for event in past(records, EngineFailed)}
-    assert failed == {"llm": f"{nobody[7:-3]}/embedded", "tts": "espeak/nobody"}
+    assert failed == {"llm": f"{nobody[7:-3]}/embedded"}
+    assert "voice 'espeak/nobody' is not loaded, others speak" in " ".join(told.split())
     worked = {event.endpoint for event in past(records, EngineWorked) if event.service == "llm"}
     assert worked == {f"localhost:{half.settings.responder.port}/embedded"}
