@@ -16,11 +16,13 @@ from functools import partial
 from pathlib import Path
 
 import zmq
+from typer.testing import CliRunner
 
 from bus.endpoints import Endpoints
 from bus.recording import Record, read
 from bus.settings import Settings, home, load
 from bus.wiretap import Heard
+from ops.cli import app
 from ops.cues import Cue
 from ops.doors import Doors
 from ops.placing import Caller, Clip, Placed, Plan, place
@@ -83,6 +85,11 @@ class Fleet:
                 return time.monotonic() - began
         raise AssertionError(f"not ready after {self.ready_s} s: {health}")
 
+    def status(self, *options: str) -> str:
+        """What `bargein status` prints."""
+        env = {"BARGEIN_HOME": str(self.folder)}
+        return CliRunner().invoke(app, ["status", *options], env=env).stdout
+
     def until(self, fact: Callable[[], bool]) -> None:
         """Until it holds, or as long as getting ready may take: whoever asks then says what is wrong."""
         began = time.monotonic()
@@ -123,9 +130,15 @@ def clip(kind: str, voice: str, text: str, cue: Cue) -> Clip:
 
 @contextmanager
 def fleet(
-    changes: Mapping[str, str] = {}, ready_s: float = READY_S, **environment: str
+    changes: Mapping[str, str] = {},
+    ready_s: float = READY_S,
+    waits: bool = True,
+    **environment: str,
 ) -> Iterator[Fleet]:
-    """A fleet of its own in a short folder; stopped and removed afterwards. `changes` in fleet.toml."""
+    """A fleet of its own in a short folder; stopped and removed afterwards. `changes` in fleet.toml.
+
+    `waits`: until all are ready.
+    """
     folder = Path(tempfile.mkdtemp(prefix="bi-", dir="/tmp"))
     try:
         make_home(folder, free_port(), changes)
@@ -133,7 +146,8 @@ def fleet(
         made = Fleet(folder, settings, ready_s)
         made.supervisor.start(environment)
         try:
-            made.wait_ready()
+            if waits:
+                made.wait_ready()
             yield made
         finally:
             made.supervisor.shutdown()

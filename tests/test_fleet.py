@@ -86,19 +86,13 @@ def test_a_call_is_recognised_answered_and_talked_over(running: Fleet) -> None:
     status_tells_of_the_smoke_test_after_it(running)
 
 
-def status(of: Fleet, *options: str) -> str:
-    """What `bargein status` prints."""
-    env = {"BARGEIN_HOME": str(of.folder)}
-    return CliRunner().invoke(app, ["status", *options], env=env).stdout
-
-
 def status_tells_of_the_smoke_test_after_it(running: Fleet) -> None:
     """And how long a CANCEL may take."""
-    running.until(lambda: "speech smoke test: passed" in status(running))
-    text = status(running)
+    running.until(lambda: "speech smoke test: passed" in running.status())
+    text = running.status()
     assert "\nspeech smoke test: passed" in text
     assert "\ncancel budget 1000 ms (cancel.release_ms;" in text
-    rows = {row["actor"]: row for row in json.loads(status(running, "--json"))}
+    rows = {row["actor"]: row for row in json.loads(running.status("--json"))}
     assert rows["turn_manager"]["cancel_budget_ms"] == 1000
     assert rows["tts"]["gauges"]["smoke_sound_ms"] > 800
     assert rows["tts"]["trouble"] == ""
@@ -297,7 +291,7 @@ def test_half_duplex_ignores_what_is_said_over_the_agent_and_the_second_rungs_an
     with fleet(SECOND_RUNGS, ENABLE_BARGE_IN="0", LLM_URL=nobody) as half:
         clips = [clip(*PLUS, Cue("clock", 0.3)), clip(*TIMES, Cue("speaks", 0.2))]
         _, records = half.place(clips, longest_wait_s=6)
-        told = status(half)
+        told = half.status()
     assert len(past(records, Final)) == 2
     assert not past(records, TurnCancelled)
     assert not past(records, Ducked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import threading
@@ -32,6 +33,7 @@ from engines.protocols import EngineError, Full
 from engines.stt_nemo import NemoEngine, NemoSession
 from ops.cues import Cue
 from ops.report import Asked, verdict
+from schemas import Health
 from soak import caller_set
 from soak.nemo_speech import plain
 from soak.train_small_nemo import distance
@@ -586,3 +588,26 @@ def test_the_pins_are_those_the_engine_asks_for() -> None:
 
     pins = (Path(__file__).parents[2] / "constraints" / "nemo.txt").read_text()
     assert f"\ntorch=={TORCH}." in pins
+
+
+NEMOTRON = 'model = "nvidia/nemotron-speech-streaming-en-0.6b"'
+
+
+@pytest.mark.timeout(300)
+def test_a_model_that_cannot_be_had_is_told_by_status_and_stt_is_not_restarted() -> None:
+    changes = {'engine = "pocketsphinx"': 'engine = "nemo"', NEMOTRON: 'model = "no.nemo"'}
+    with fleet(changes, ready_s=120, waits=False) as lame:
+
+        def door() -> Health | None:
+            return lame.health().get("stt")
+
+        lame.until(lambda: (health := door()) is not None and "nemo" in health.detail)
+        health, pid = door(), lame.pid("stt")
+        assert health is not None
+        assert (health.ready, health.status, health.pid) == (False, 503, pid)
+        why = health.detail
+        assert "no.nemo" in why
+        lame.until(lambda: why[:40] in " ".join(lame.status().split()))
+        assert why[:40] in " ".join(lame.status().split())
+        row = {row["actor"]: row for row in json.loads(lame.status("--json"))}["stt"]
+        assert (row["pid"], row["restarts"]) == (pid, 0)
