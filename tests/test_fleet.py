@@ -244,7 +244,7 @@ def test_five_deaths_of_stt_in_mid_word_cost_no_sample_and_no_word(running: Flee
     assert not watch.left
     end = len(wav.read(placed.folder / "caller.wav"))
     transcript = running.settings.transcript_dir / f"{placed.call}.jsonl"
-    running.until(lambda: problems(read(transcript)[0], end) == [])
+    running.until(lambda: transcript.is_file() and problems(read(transcript)[0], end) == [])
     segments, _, problem = read(transcript)
     assert problem == ""
     assert problems(segments, end) == []
