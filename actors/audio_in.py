@@ -304,7 +304,7 @@ class AudioInActor:
                 ear.journal.mark(_written(mark, window, ear.journal.end))
 
     def _wants_floor(self, ear: Ear, mark: Mark) -> float:
-        """By the sound of what has just ended, if it is short enough to tell: 2.4 ms of computing."""
+        """By the sound of what has just ended, if it is short enough to tell: 3 ms of computing."""
         if self._floor is None or not isinstance(mark, Ended) or mark.murmur or not mark.voiced:
             return 0.0
         if mark.voiced > self._settings.floor_ms * 16 or mark.end - mark.onset > LONGEST:
