@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-import zmq
 
 from actors.build import ACTORS, AFTER
 from actors.environments import move
@@ -26,6 +25,7 @@ from bus.link import Marks
 from bus.logs import configure
 from bus.runtime import Runtime
 from bus.settings import Settings, load
+from bus.sockets import fleet_context
 from engines.protocols import EngineError
 from schemas import AskHealth, Health
 
@@ -62,7 +62,7 @@ async def run(name: str, settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     where = Endpoints(settings.run_dir)
     await asyncio.get_running_loop().run_in_executor(None, wait_for_others, name, settings, where)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context = fleet_context()
     actor = ACTORS[name](settings, context, where)
     runtime = Runtime(
         actor,

@@ -15,7 +15,7 @@ from bus.endpoints import Endpoints
 from bus.errors import WireError
 from bus.gaps import Gaps
 from bus.logs import Seldom
-from bus.sockets import Frames, Reader, make, send
+from bus.sockets import DATA_IO, Frames, Reader, make, send
 from bus.stamps import Stamper
 from bus.wire import MAX_FRAME_BYTES, lane_of, pack, prefix, topic_of, unpack
 from schemas import Audio, BusGap, Event, Probe, Stamp
@@ -56,8 +56,8 @@ class Link:
         self._refused = Seldom("frame refused")
         self._limit = marks.max_frame_bytes
         hwm = {"events": marks.events, "media": marks.media}
-        self._pub = {lane: make(context, zmq.PUB, mark) for lane, mark in hwm.items()}
-        self._sub = {lane: make(context, zmq.SUB, mark) for lane, mark in hwm.items()}
+        self._pub = {lane: make(context, zmq.PUB, mark, io=DATA_IO) for lane, mark in hwm.items()}
+        self._sub = {lane: make(context, zmq.SUB, mark, io=DATA_IO) for lane, mark in hwm.items()}
         for lane in hwm:
             self._pub[lane].connect(where[f"{lane}.in"])
             self._sub[lane].connect(where[f"{lane}.out"])

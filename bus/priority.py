@@ -10,17 +10,18 @@ from pathlib import Path
 HURRY = -10
 URGENT = 1
 """The lowest real-time priority: before everything ordinary, behind everything else that is urgent."""
-IO_THREAD = "ZMQbg/IO"
+IO_THREAD = "ZMQbg/IO/0"
+"""The one that serves the control lane (`sockets.CONTROL_IO`)."""
 
 
 def hurry() -> None:
-    """Ask it for the calling thread and for libzmq's I/O threads; only CAP_SYS_NICE may (Linux).
+    """Ask it for the calling thread and libzmq's I/O thread of this lane; only CAP_SYS_NICE may (Linux).
 
     Nice alone leaves who wakes up waiting for the others' slice, 3 ms and more on two busy cores: all
     fenced under load took 9 to 11 ms at p99 with it, 8 to 10 with the lowest real-time priority.
     """
     how = os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(URGENT)
-    for thread in (threading.get_native_id(), *_io_threads()):
+    for thread in (threading.get_native_id(), *_io_thread()):
         with contextlib.suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, thread, HURRY)
         with contextlib.suppress(
@@ -29,11 +30,11 @@ def hurry() -> None:
             os.sched_setscheduler(thread, *how)
 
 
-def _io_threads() -> list[int]:
-    """Their numbers: to the kernel a thread is a task with a name."""
+def _io_thread() -> list[int]:
+    """Its number: to the kernel a thread is a task with a name."""
     found = []
     for task in Path("/proc/self/task").glob("*"):
         with contextlib.suppress(OSError):  # ended meanwhile
-            if (task / "comm").read_text().startswith(IO_THREAD):
+            if (task / "comm").read_text().strip() == IO_THREAD:
                 found.append(int(task.name))
     return found

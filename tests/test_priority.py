@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import zmq
 
-from bus.priority import URGENT, _io_threads, hurry
+from bus.priority import URGENT, _io_thread, hurry
+from bus.sockets import CONTROL_IO, DATA_IO, Context, fleet_context, make
 
 Policy = tuple[int, int]
 
@@ -47,9 +49,28 @@ def test_it_hurries_as_far_as_it_may_and_nobody_inherits_it() -> None:
     assert policy(threading.get_native_id()) == before
 
 
-def test_libzmq_s_threads_hurry_too() -> None:
-    with zmq.Context() as context, context.socket(zmq.PUB):
-        threads = _io_threads()
-        assert threads
+def test_libzmq_s_thread_of_the_control_lane_hurries_too_and_no_other() -> None:
+    with fleet_context() as context:
+        for io in (CONTROL_IO, DATA_IO):
+            carry_one(context, io)
+        assert len(_io_thread()) == 1
         allowed = in_a_thread(first=True)[0]
-        assert {policy(thread) for thread in _io_threads()} == {allowed}
+        assert [policy(thread) for thread in _io_thread()] == [allowed]
+        assert {policy(thread) for thread in other_io_threads()} == {(os.SCHED_OTHER, 0)}
+
+
+def carry_one(context: Context, io: int) -> None:
+    """A thread of libzmq has its name once it has carried something."""
+    with make(context, zmq.PULL, io=io) as pull, make(context, zmq.PUSH, io=io) as push:
+        push.connect(f"tcp://127.0.0.1:{pull.bind_to_random_port('tcp://127.0.0.1')}")
+        push.send(b"")
+        assert pull.recv() == b""
+
+
+def other_io_threads() -> set[int]:
+    mine = set(_io_thread())
+    return {
+        int(task.name)
+        for task in Path("/proc/self/task").glob("*")
+        if (task / "comm").read_text().startswith("ZMQbg/IO") and int(task.name) not in mine
+    }
