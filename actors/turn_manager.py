@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import msgspec
 import structlog
@@ -20,7 +20,17 @@ from actors.endpointing import Waits
 from actors.evidence import Judge, Limits
 from actors.notebook import Entry, Notebook
 from actors.turn_rules import Conversation
-from actors.turn_state import Effect, HangUp, Patience, Phrases, Rules, Say, Stop, Watchdog
+from actors.turn_state import (
+    Effect,
+    HangUp,
+    Patience,
+    Phrases,
+    Rules,
+    Say,
+    Stop,
+    Tripped,
+    Watchdog,
+)
 from bus.clock import Alarm, Clock
 from bus.endpoints import Endpoints
 from bus.rounds import Budget, Rounds
@@ -64,6 +74,13 @@ from schemas import (
 
 log = structlog.get_logger()
 STEPS_AT_ONCE = 16
+
+
+class Timer(NamedTuple):
+    """An alarm, and when it rings."""
+
+    at_ns: int
+    alarm: Alarm
 
 
 @dataclass
@@ -126,7 +143,9 @@ class TurnManager:
         self._open: dict[str, CallOpened] = {}
         self._talks: dict[str, Conversation] = {}
         self._seen: dict[str, Seen] = {}
-        self._timers: dict[str, Alarm] = {}
+        self._timers: dict[str, Timer] = {}
+        self._due: dict[str, int | None] = {}
+        """When each conversation wants to be told the time."""
         self._steps: dict[str, list[tuple[str, str, int, int]]] = {}
         self._tripped: Counter[str] = Counter()
         turns = settings.turns
@@ -201,7 +220,7 @@ class TurnManager:
 
     # -- events ----------------------------------------------------------------------------------
 
-    async def react(self, event: Event, emit: Emit) -> None:
+    def react(self, event: Event, emit: Emit) -> Awaitable[None] | None:
         if isinstance(event, Heartbeat):
             self._notice(event)
         elif isinstance(event, LineLost):
@@ -210,7 +229,8 @@ class TurnManager:
             if isinstance(event, CallOpened):
                 self._begin(event)
             if (talk := self._talks.get(event.call)) is not None:
-                await self._step(talk, event, emit)
+                return self._step(talk, event, emit)
+        return None
 
     def _notice(self, event: Heartbeat) -> None:
         """An actor that is ready in another incarnation than before has come back."""
@@ -254,20 +274,30 @@ class TurnManager:
         self._steps[event.call] = []
         return talk
 
-    async def _step(self, talk: Conversation, event: Event, emit: Emit) -> None:
-        """Decide, note the step for replays, then act."""
+    def _step(self, talk: Conversation, event: Event, emit: Emit) -> Awaitable[None] | None:
+        """Decide, note the step for replays, then act; a CANCEL's fences are what is awaited."""
         at_ns = emit.at_ns
         self._note(event, emit.cause, at_ns)
         effects = list(talk.step(event, at_ns))
         if isinstance(event, CallOpened) and (greeting := self._greeting):
             effects += talk.say(greeting, at_ns)
         self._arm(talk)
-        stops = any(isinstance(effect, Stop) for effect in effects)
-        if not stops:
-            self._remember(event, effects)
+        if any(isinstance(effect, Stop) for effect in effects):
+            return self._stop(talk, event, effects, at_ns)
+        self._remember(event, effects)
+        for effect in effects:
+            self._do(talk.call, effect, at_ns)
+        self._stepped(talk, event, effects, at_ns)
+        return None
+
+    async def _stop(
+        self, talk: Conversation, event: Event, effects: list[Effect], at_ns: int
+    ) -> None:
         await self._act(talk.call, effects, at_ns)
-        if stops:
-            self._remember(event, effects)
+        self._remember(event, effects)
+        self._stepped(talk, event, effects, at_ns)
+
+    def _stepped(self, talk: Conversation, event: Event, effects: list[Effect], at_ns: int) -> None:
         self._flush(talk.call, at_ns, bool(effects))
         if isinstance(event, CallClosed):
             self._end(talk.call, at_ns)
@@ -280,23 +310,28 @@ class TurnManager:
 
     async def _act(self, call: str, effects: Iterable[Effect], at_ns: int) -> None:
         assert self.rounds is not None
-        assert self._runtime is not None
         for effect in effects:
             if isinstance(effect, Stop):
                 await self.rounds.cancel(call, effect.turn, effect.reason, at_ns)
-            elif isinstance(effect, Say):
-                self._runtime.emit(effect.event, at_ns)
-            elif isinstance(effect, HangUp):
-                self.hang_up(call, effect.reason)
             else:
-                self._tripped[effect.watchdog] += 1
-                log.warning(
-                    "watchdog",
-                    call_id=call,
-                    turn_id=effect.turn,
-                    watchdog=effect.watchdog,
-                    why=effect.detail,
-                )
+                self._do(call, effect, at_ns)
+
+    def _do(self, call: str, effect: Effect, at_ns: int) -> None:
+        """What follows at once."""
+        assert self._runtime is not None
+        if isinstance(effect, Say):
+            self._runtime.emit(effect.event, at_ns)
+        elif isinstance(effect, HangUp):
+            self.hang_up(call, effect.reason)
+        elif isinstance(effect, Tripped):
+            self._tripped[effect.watchdog] += 1
+            log.warning(
+                "watchdog",
+                call_id=call,
+                turn_id=effect.turn,
+                watchdog=effect.watchdog,
+                why=effect.detail,
+            )
 
     def _end(self, call: str, at_ns: int) -> None:
         assert self.rounds is not None
@@ -304,22 +339,41 @@ class TurnManager:
         self._open.pop(call, None)
         self._talks.pop(call, None)
         self._steps.pop(call, None)
+        self._due.pop(call, None)
         if (timer := self._timers.pop(call, None)) is not None:
-            timer.cancel()
+            timer.alarm.cancel()
         self.rounds.forget(call)
         self._write_down()
 
     # -- time ------------------------------------------------------------------------------------
 
     def _arm(self, talk: Conversation) -> None:
-        """Be woken at the conversation's next deadline."""
-        if (timer := self._timers.pop(talk.call, None)) is not None:
-            timer.cancel()
-        if not self._ticks or (deadline := talk.deadline_ns) is None:
+        """Be woken at the conversation's next deadline.
+
+        Nearly every event puts it off. So a timer that is set earlier stays, and looks again when it rings.
+        """
+        if not self._ticks:
             return
-        self._timers[talk.call] = self._clock.call_at(
-            deadline, lambda: self._tick(talk.call, deadline)
-        )
+        due = self._due[talk.call] = talk.deadline_ns
+        timer = self._timers.get(talk.call)
+        if due is None or (timer is not None and timer.at_ns <= due):
+            return
+        if timer is not None:
+            timer.alarm.cancel()
+        self._set_timer(talk.call, due)
+
+    def _set_timer(self, call: str, at_ns: int) -> None:
+        alarm = self._clock.call_at(at_ns, lambda: self._ring(call, at_ns))
+        self._timers[call] = Timer(at_ns, alarm)
+
+    def _ring(self, call: str, at_ns: int) -> None:
+        del self._timers[call]
+        if (due := self._due[call]) is None:
+            return
+        if due > at_ns:
+            self._set_timer(call, due)
+        else:
+            self._tick(call, due)
 
     def _tick(self, call: str, deadline_ns: int) -> None:
         assert self._runtime is not None

@@ -5,13 +5,14 @@
         hears: tuple[type[Event], ...]
 
         async def load(self) -> None: ...
-        async def react(self, event: Event, emit: Emit) -> None: ...
+        def react(self, event: Event, emit: Emit) -> Awaitable[None] | None: ...
         async def close(self) -> None: ...
 
-`react` gets every event of `hears`: those of a turn one at a time, and those of no turn one at a time
-per call. `emit(event)` publishes. What `react` does for an event with a turn is cancelled when that
-turn is (ordinary CancelledError, waited for);
-`emit.note(tokens=3)` says what a cancel stopped. There is no CANCEL code in an actor.
+`react` is an `async def`, or, where most events are dealt with at once, a function that does so and
+returns what remains to be awaited, if anything: no task is made for what is done. It gets every event
+of `hears`: those of a turn one at a time, and those of no turn one at a time per call. `emit(event)`
+publishes. What `react` does for an event with a turn is cancelled when that turn is (ordinary
+CancelledError, waited for); `emit.note(tokens=3)` says what a cancel stopped. There is no CANCEL code in an actor.
 An actor with `by_turn = False` gets all events of a call in one order, and nothing it does is
 stopped by a CANCEL.
 """
@@ -21,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import OrderedDict, deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol
 
 import structlog
@@ -62,6 +63,8 @@ Context = zmq.Context[zmq.Socket[bytes]]
 class Emit:
     """How an actor speaks while it reacts to one event; `at_ns` is when it took that event up."""
 
+    __slots__ = ("_notes", "_runtime", "at_ns", "call", "cause", "clock")
+
     def __init__(self, runtime: Runtime, cause: Event, stamp: Stamp, notes: Stopped) -> None:
         self._runtime, self._notes = runtime, notes
         self.call = cause.call
@@ -94,8 +97,8 @@ class Actor(Protocol):
     async def load(self) -> None:
         """Load engines; the actor is ready when this returns."""
 
-    async def react(self, event: Event, emit: Emit) -> None:
-        """Emit whatever follows from `event`; cancelled when its turn is."""
+    def react(self, event: Event, emit: Emit) -> Awaitable[None] | None:
+        """Emit whatever follows from `event`; what is awaited is cancelled when its turn is."""
 
     async def close(self) -> None:
         """Give everything back."""
@@ -233,15 +236,22 @@ class Runtime:
         if self._early is not None:
             self._early.append((event, stamp))
             return
-        self._lag_ns = max(self._lag_ns, self.clock.now() - stamp.at_ns)
+        lag_ns = self.clock.now() - stamp.at_ns
+        if lag_ns > self._lag_ns:
+            self._lag_ns = lag_ns
         if event.call in self._closed:
             self.link.counts["stale"] += 1
+            return
+        work = self._works.get(event.call) or self.work(event.call)
+        if not event.turn:
+            work.push(event, stamp)
             return
         with self.desk.guard:
             if not self.desk.fence.passes(event):
                 self.link.counts["stale"] += 1
                 return
-            self.work(event.call).push(event, stamp)
+            queue = work.queue(event)
+        queue.push(event, stamp)
 
     def work(self, call: str) -> Work:
         """What goes on for `call`."""
@@ -254,18 +264,25 @@ class Runtime:
             )
         return work
 
-    async def _react(self, event: Event, stamp: Stamp, notes: Stopped) -> None:
-        with self.desk.guard:
-            # cancelled, or its call closed, while it waited its turn
-            if event.call in self._closed or not self.desk.fence.passes(event):
-                self.link.counts["stale"] += 1
-                return
-        emit = Emit(self, event, stamp, notes)
-        if type(event) in self._react_to:
-            await self.actor.react(event, emit)
+    def _react(self, event: Event, stamp: Stamp, notes: Stopped) -> Awaitable[None] | None:
+        if event.call in self._closed or not self.desk.fence.passes(event):
+            self.link.counts["stale"] += (
+                1  # cancelled, or its call closed, while it waited its turn
+            )
+            return None
         if isinstance(event, CallClosed) and event.call:
-            self._closed[event.call] = None  # at once: what waits behind it must open nothing anew
-            self._spawn(self._forget(event.call))
+            return self._hang_up(event, stamp, notes)
+        if type(event) in self._react_to:
+            return self.actor.react(event, Emit(self, event, stamp, notes))
+        return None
+
+    async def _hang_up(self, event: CallClosed, stamp: Stamp, notes: Stopped) -> None:
+        if type(event) in self._react_to:
+            rest = self.actor.react(event, Emit(self, event, stamp, notes))
+            if rest is not None:
+                await rest
+        self._closed[event.call] = None  # at once: what waits behind it must open nothing anew
+        self._spawn(self._forget(event.call))
 
     async def _forget(self, call: str) -> None:
         while len(self._closed) > CLOSED_CALLS:
@@ -279,6 +296,9 @@ class Runtime:
 
     def emit(self, event: Event, at_ns: int | None = None) -> bool:
         """Publish unless behind the fence; checked and sent in one breath with the fence held."""
+        if not event.turn:
+            self.link.publish(event, at_ns)
+            return True
         with self.desk.guard:
             if not self.desk.fence.passes(event):
                 self.link.counts["stale"] += 1
