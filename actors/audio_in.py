@@ -6,15 +6,17 @@ What goes out was written to the journal before; a successor goes on where the j
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import samplerate
 import structlog
 
 from actors.caller_journal import CallerJournal
-from actors.fundamental import Fundamental
+from actors.fundamental import Fundamental, restored
 from actors.intake import Intake, line_position
 from actors.segmenter import (
     WINDOW,
@@ -30,7 +32,7 @@ from actors.segmenter import (
 from bus.journal import Journal
 from bus.runtime import Emit, Runtime
 from bus.settings import AudioIn as AudioInSettings
-from engines.energy import sound_dbfs
+from engines.energy import sound_dbfs, sounds_dbfs
 from engines.floor import FRAMES, HOP
 from engines.protocols import Vad, VadSession
 from schemas import (
@@ -53,6 +55,14 @@ from schemas import (
 
 log = structlog.get_logger()
 RATE = 16_000
+Judge = Callable[[Sequence[VadSession], npt.NDArray[np.float32]], list[float]]
+FEW = 8
+"""Channels up to which a window is judged in the loop's next pass."""
+LINGER_S = 0.005
+"""So long, with more of them, a window waits for others: at 50 calls they come every 0.6 ms.
+
+What is computed for eight windows at once takes a third of what each alone would.
+"""
 CONFIRM_EVERY = 8000
 """Samples at 16 kHz between two confirmations to the line: 500 ms."""
 WINDOW_BYTES = 2 * WINDOW
@@ -124,6 +134,8 @@ class Ear:
     pending: bytearray = field(default_factory=bytearray)
     recent: bytearray = field(default_factory=bytearray)
     """The last sound that the detector was given."""
+    waiting: int = 0
+    """Samples behind `window_end` that the detector has yet to judge."""
 
     def said(self, mark: Ended) -> bytes:
         """An utterance that has just ended: its sound, with what surrounds it, for `engines/floor.py`."""
@@ -137,6 +149,15 @@ class Ear:
         self.pending.clear()
         self.fundamental = Fundamental()
         self.window_end = self.resampler.next_out
+
+
+class Asked(NamedTuple):
+    """A window that waits to be judged, and what it came with."""
+
+    ear: Ear
+    event: LinePcm
+    emit: Emit
+    sound: bytes
 
 
 class AudioInActor:
@@ -174,6 +195,9 @@ class AudioInActor:
             murmur_probability=settings.murmur_probability,
         )
         self._ears: dict[tuple[str, int], Ear] = {}
+        self._judge: Judge | None = getattr(vad, "judge", None)
+        self._windows: list[Asked] = []
+        self._soon: asyncio.Handle | None = None
         self._heard: dict[str, int] = {}
         self._loaded = asyncio.Event()
 
@@ -187,6 +211,9 @@ class AudioInActor:
         self._loaded.set()
 
     async def close(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+        self._windows.clear()
         self._ears.clear()
         self._journal.close()
 
@@ -201,9 +228,9 @@ class AudioInActor:
             return answer
         return Refused(why=f"audio_in does not answer {type(request).__name__}", status=404)
 
-    async def react(self, event: Event, emit: Emit) -> None:
+    def react(self, event: Event, emit: Emit) -> None:
         if isinstance(event, LinePcm):
-            await self._hear(event, emit)
+            self._hear(event, emit)
         elif isinstance(event, Transcribed):
             self._journal.release(event)
         elif isinstance(event, CallOpened):
@@ -214,12 +241,13 @@ class AudioInActor:
             self._heard.pop(event.call, None)
             self._journal.journals.closed(event.call)
             for key in [key for key in self._ears if key[0] == event.call]:
+                self._judge_all()
                 del self._ears[key]
 
-    async def _hear(self, event: LinePcm, emit: Emit) -> None:
+    def _hear(self, event: LinePcm, emit: Emit) -> None:
         if not 0 <= event.channel < MOST_CHANNELS or not event.samples:
             return
-        ear = await self._ear(event, emit)
+        ear = self._ears.get((event.call, event.channel)) or self._ear(event, emit)
         self._heard[event.call] = emit.at_ns
         verdict = ear.intake.judge(event.first, event.samples, event.again, emit.at_ns)
         if verdict == "ask":
@@ -227,7 +255,7 @@ class AudioInActor:
         if verdict == "take" and self._is_credible(ear, event):
             missing = ear.resampler.hole(event.first)
             first, pcm = ear.resampler.push(event.first, event.pcm)
-            await self._go_on(ear, event, first, pcm, missing, emit)
+            self._go_on(ear, event, first, pcm, missing, emit)
 
     def _is_credible(self, ear: Ear, event: LinePcm) -> bool:
         """A line that was silent so long is lost, and its call about to be closed, unless it was asked.
@@ -237,12 +265,13 @@ class AudioInActor:
         if ear.resampler.hole_s(event.first) * 1000 <= self._settings.line_lost_ms:
             return True
         if event.again:
+            self._judge_all()
             ear.begin_at(event.rate, event.first, Segmenter(self._thresholds))
         else:
             ear.intake.expected = ear.resampler.next_in
         return event.again
 
-    async def _go_on(
+    def _go_on(
         self, ear: Ear, event: LinePcm, first: int, pcm: bytes, missing: int, emit: Emit
     ) -> None:
         """Into the journal, onto the bus, through the detector: in this order.
@@ -273,7 +302,7 @@ class AudioInActor:
                 )
             )
         self._confirm(ear, event, emit)
-        await self._listen(ear, event, pcm, emit)
+        self._listen(ear, event, pcm, emit)
 
     def _confirm(self, ear: Ear, event: LinePcm, emit: Emit) -> None:
         """The line may forget what a successor would not ask for again."""
@@ -282,8 +311,8 @@ class AudioInActor:
             position = line_position(ear.confirmed, event.rate)
             emit(LineConfirmed(call=event.call, channel=event.channel, position=position))
 
-    async def _listen(self, ear: Ear, event: LinePcm, pcm: bytes, emit: Emit) -> None:
-        """A mark is told before it is written down: told twice does no harm, never told does."""
+    def _listen(self, ear: Ear, event: LinePcm, pcm: bytes, emit: Emit) -> None:
+        """Whole windows are judged; with those of other calls, where the detector can."""
         ear.pending += pcm
         if len(ear.pending) < WINDOW_BYTES:
             return
@@ -292,9 +321,60 @@ class AudioInActor:
         del ear.pending[:whole]
         ear.recent += sound
         del ear.recent[: -2 * RECENT]
-        ear.recent_end = ear.window_end + whole // 2
-        probabilities = await self._judged(ear, event, sound)
-        for window in _windows(ear, sound, probabilities):
+        ear.recent_end = ear.window_end + ear.waiting + whole // 2
+        if self._judge is None:
+            probabilities = self._judged(ear, event, sound)
+            self._tell(ear, event, _windows(ear, sound, probabilities), emit)
+            return
+        ear.waiting += whole // 2
+        for at in range(0, whole, WINDOW_BYTES):
+            self._windows.append(Asked(ear, event, emit, sound[at : at + WINDOW_BYTES]))
+        if self._soon is None:
+            loop = asyncio.get_running_loop()
+            few = len(self._ears) <= FEW
+            self._soon = (
+                loop.call_soon(self._judge_some)
+                if few
+                else loop.call_later(LINGER_S, self._judge_some)
+            )
+
+    def _judge_all(self) -> None:
+        """Now: nothing of what waits may come behind what is next."""
+        while self._soon is not None:
+            self._soon.cancel()
+            self._judge_some()
+
+    def _judge_some(self) -> None:
+        """One window of each channel that has any; a second one of a channel comes after its first."""
+        asked: dict[int, Asked] = {}
+        later = [one for one in self._windows if asked.setdefault(id(one.ear), one) is not one]
+        self._windows = later
+        self._soon = asyncio.get_running_loop().call_soon(self._judge_some) if later else None
+        some = list(asked.values())
+        sound = np.frombuffer(b"".join(one.sound for one in some), "<i2").reshape(-1, WINDOW)
+        levels = sounds_dbfs(sound)
+        for one, level, probability in zip(some, levels, self._chances(some, sound), strict=True):
+            ear = one.ear
+            ear.window_end += WINDOW
+            ear.waiting -= WINDOW
+            try:
+                window = Window(ear.window_end, probability, level)
+                self._tell(ear, one.event, (window,), one.emit)
+            except Exception:  # one channel's trouble is not the others'; told whole
+                log.exception("react failed", call_id=one.event.call, on=type(one.event))
+
+    def _chances(self, some: list[Asked], sound: npt.NDArray[np.int16]) -> list[float]:
+        assert self._judge is not None
+        try:
+            voice = restored([one.ear.fundamental for one in some], sound.astype(np.float32))
+            return self._judge([one.ear.vad for one in some], voice)
+        except Exception:  # an engine's own bug; told whole
+            log.exception("voice activity detector failed", call_id=some[0].event.call)
+            return [0.0] * len(some)
+
+    def _tell(self, ear: Ear, event: LinePcm, windows: Iterable[Window], emit: Emit) -> None:
+        """A mark is told before it is written down: told twice does no harm, never told does."""
+        for window in windows:
             if window.end <= ear.told_to:
                 continue
             for mark in ear.segmenter.push(window):
@@ -311,34 +391,31 @@ class AudioInActor:
             return 0.0
         return self._floor(ear.said(mark))
 
-    async def _judged(self, ear: Ear, event: LinePcm, sound: bytes) -> list[float]:
+    def _judged(self, ear: Ear, event: LinePcm, sound: bytes) -> list[float]:
         """The detector's probability for each window; 0 where it failed: positions must not move."""
-        push_soon = getattr(ear.vad, "push_soon", None)
         try:
-            voice = ear.fundamental.push(sound)
-            return await push_soon(voice) if push_soon else ear.vad.push(voice)
+            return ear.vad.push(ear.fundamental.push(sound))
         except Exception:  # an engine's own bug; told whole
             log.exception("voice activity detector failed", call_id=event.call)
             return [0.0] * (len(sound) // WINDOW_BYTES)
 
-    async def _ear(self, event: LinePcm, emit: Emit) -> Ear:
+    def _ear(self, event: LinePcm, emit: Emit) -> Ear:
         """A new one begins with the call, or where the journal of a predecessor ends."""
         key = (event.call, event.channel)
-        if (ear := self._ears.get(key)) is None:
-            journal = self._journal.of(*key)
-            begins = line_position(journal.end, event.rate) if journal.end else self._first(event)
-            resampler = To16k(event.rate, begins)
-            ear = self._ears[key] = Ear(
-                Intake(begins),
-                resampler,
-                journal,
-                self._vad.open(),
-                Segmenter(self._thresholds),
-                resampler.next_out,
-                confirmed=journal.end,
-            )
-            if journal.end:
-                await self._resume(ear, event, emit)
+        journal = self._journal.of(*key)
+        begins = line_position(journal.end, event.rate) if journal.end else self._first(event)
+        resampler = To16k(event.rate, begins)
+        ear = self._ears[key] = Ear(
+            Intake(begins),
+            resampler,
+            journal,
+            self._vad.open(),
+            Segmenter(self._thresholds),
+            resampler.next_out,
+            confirmed=journal.end,
+        )
+        if journal.end:
+            self._resume(ear, event, emit)
         return ear
 
     def _first(self, event: LinePcm) -> int:
@@ -346,7 +423,7 @@ class AudioInActor:
         late_ms = event.first * 1000 // event.rate
         return 0 if late_ms <= self._settings.line_lost_ms else event.first
 
-    async def _resume(self, ear: Ear, event: LinePcm, emit: Emit) -> None:
+    def _resume(self, ear: Ear, event: LinePcm, emit: Emit) -> None:
         """Speech that was going on goes on; the detector hears the last seconds once more."""
         mark, end = ear.journal.last_mark, ear.journal.end
         if mark is not None:
@@ -356,7 +433,7 @@ class AudioInActor:
                 end = min(end, mark.window)
         ear.window_end = max(0, end - WARM_UP) // WINDOW * WINDOW
         log.info("going on with a channel", call_id=event.call, at=ear.journal.end)
-        await self._listen(ear, event, _kept(ear.journal, ear.window_end), emit)
+        self._listen(ear, event, _kept(ear.journal, ear.window_end), emit)
 
     async def _watch(self, call: str, emit: Emit) -> None:
         """Say once that the line is gone when no sample has come for `line_lost_ms`."""

@@ -4,7 +4,8 @@ A telephone passes 300 to 3400 Hz, and silero VAD misses 22 of 160 things said o
 notices after 280 ms instead of 90. The pitch is still there as the rhythm of what is left: the rectified
 sound, its mean over 3 ms less that over 12 ms, is a band around 80 to 280 Hz. With it two were missed
 and the median was 133 ms. Of 80 things in full band none is missed with or without it, 100 instead of
-92 ms late; of 100 noises 38 instead of 35 are taken for speech. It takes 11 µs per 20 ms.
+92 ms late; of 100 noises 38 instead of 35 are taken for speech.
+Of one window it takes 50 µs, of eight at once 7 each.
 
 The detector is also a little deaf to quiet voices, narrow ones above all: it gets everything twice as
 loud. So it finds 73 instead of 65 % of the voice of backchannels over a telephone (133 of them), 84 instead
@@ -14,7 +15,7 @@ Recognisers get the sound as it is.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +28,12 @@ SHARE = 1.0
 GAIN = 2.0
 """6 dB."""
 AT_ONCE = 64
-"""Blocks that are computed as one product."""
+"""Blocks that are computed at once."""
 Matrix = npt.NDArray[np.float32]
+Sums = npt.NDArray[np.float64]
+"""Of whole numbers: exact, in whatever order they are added."""
+UPWARD = np.arange(1, BLOCK + 1, dtype=np.float32) / BLOCK
+"""Between two blocks the band is interpolated."""
 
 
 class Fundamental:
@@ -36,7 +41,7 @@ class Fundamental:
 
     def __init__(self) -> None:
         self._rest = b""
-        self._past: Matrix = np.zeros(PAST, np.float32)
+        self.past: Sums = np.zeros(PAST)
 
     def push(self, pcm: bytes) -> bytes:
         """Mono int16 PCM, 16 kHz, of any length; what comes out is GAIN times as loud."""
@@ -48,30 +53,27 @@ class Fundamental:
 
     def _some(self, pcm: bytes) -> bytes:
         sound = np.frombuffer(pcm, np.int16).astype(np.float32)
-        envelope = np.abs(sound).reshape(-1, BLOCK) @ MEAN
-        known = np.concatenate([self._past, envelope])
-        self._past = known[-PAST:]
-        sound += _ways(len(envelope)) @ known
-        sound *= GAIN
-        np.minimum(sound, 32767, out=sound)  # np.clip takes three times as long
-        np.maximum(sound, -32768, out=sound)
-        return sound.astype(np.int16).tobytes()
+        return restored([self], sound[None]).astype(np.int16).tobytes()
 
 
-MEAN: Matrix = np.full(BLOCK, 1 / BLOCK, np.float32)
+def restored(channels: Sequence[Fundamental], sound: Matrix) -> Matrix:
+    """A row of whole blocks for each channel, as numbers of 16 bits; changed in place.
 
-
-@lru_cache(maxsize=AT_ONCE)
-def _ways(blocks: int) -> Matrix:
-    """From the envelope (PAST values before it first) to the band, one value a sample.
-
-    Each block's band is what was said above; between two blocks it is interpolated.
+    No row's result depends on the others, to the last bit: there is no product of matrices in it.
     """
-    band = np.zeros((blocks + 1, PAST + blocks), np.float32)
-    for block in range(blocks + 1):
-        end = PAST + block
-        band[block, end - SHORT : end] += SHARE / SHORT
-        band[block, end - LONG : end] -= SHARE / LONG
-    share = np.tile(np.arange(1, BLOCK + 1, dtype=np.float32) / BLOCK, blocks)[:, None]
-    before = np.repeat(np.arange(blocks), BLOCK)
-    return np.asarray(band[before] * (1 - share) + band[before + 1] * share)
+    blocks = sound.reshape(len(channels), -1, BLOCK)
+    known = np.zeros((len(channels), 1 + PAST + blocks.shape[1]))
+    envelope = known[:, 1:]
+    np.abs(blocks).sum(axis=2, out=envelope[:, PAST:])
+    for row, channel in enumerate(channels):
+        envelope[row, :PAST] = channel.past
+        channel.past = envelope[row, -PAST:].copy()
+    sums = known.cumsum(axis=1)  # before each block of the envelope
+    short = (sums[:, PAST:] - sums[:, PAST - SHORT : -SHORT]) * (SHARE / SHORT / BLOCK)
+    long = (sums[:, PAST:] - sums[:, PAST - LONG : -LONG]) * (SHARE / LONG / BLOCK)
+    band = (short - long).astype(np.float32)[:, :, None]
+    blocks += band[:, :-1] + (band[:, 1:] - band[:, :-1]) * UPWARD
+    sound *= GAIN
+    np.minimum(sound, 32767, out=sound)  # np.clip takes three times as long
+    np.maximum(sound, -32768, out=sound)
+    return np.trunc(sound, out=sound)

@@ -9,11 +9,11 @@
         async def close(self) -> None: ...
 
 `react` is an `async def`, or, where most events are dealt with at once, a function that does so and
-returns what remains to be awaited, if anything: no task is made for what is done. It gets every event
-of `hears`: those of a turn one at a time, and those of no turn one at a time per call. `emit(event)`
+returns what remains to be awaited, if anything: no task is made for what is done. It gets every event of
+`hears`: those of a turn one at a time, and those of no turn one at a time per call. `emit(event)`
 publishes. What `react` does for an event with a turn is cancelled when that turn is (ordinary
-CancelledError, waited for); `emit.note(tokens=3)` says what a cancel stopped. There is no CANCEL code in an actor.
-An actor with `by_turn = False` gets all events of a call in one order, and nothing it does is
+CancelledError, waited for); `emit.note(tokens=3)` says what a cancel stopped. There is no CANCEL code in
+an actor. An actor with `by_turn = False` gets all events of a call in one order, and nothing it does is
 stopped by a CANCEL.
 """
 

@@ -132,11 +132,7 @@ class Voice(Protocol):
 
 
 class VadSession(Protocol):
-    """Voice activity of one stream: probability of speech per window.
-
-    A session may also have `async def push_soon(pcm)`: the same, worked out on the loop's next pass
-    together with what other sessions were pushed meanwhile.
-    """
+    """Voice activity of one stream: probability of speech per window."""
 
     def push(self, pcm: bytes) -> list[float]:
         """Feed mono int16 PCM at 16 kHz of any length; the probability of each 32 ms window completed."""
@@ -144,7 +140,11 @@ class VadSession(Protocol):
 
 
 class Vad(Protocol):
-    """Makes sessions; `load` reads the model and warms it up."""
+    """Makes sessions; `load` reads the model and warms it up.
+
+    It may also have `judge(sessions, windows)`: a window of 32 ms for each of the sessions, a row of
+    numbers of 16 bits as float32, and their probabilities in one go (`engines/vad_silero_onnx.py`).
+    """
 
     def load(self) -> None: ...
 

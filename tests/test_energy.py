@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.energy import SILENCE_DBFS, level_dbfs
+from engines.energy import SILENCE_DBFS, level_dbfs, sound_dbfs, sounds_dbfs
 
 
 def _pcm(samples: object) -> bytes:
@@ -45,3 +45,10 @@ def test_any_sound_lies_between_floor_and_full_scale(samples: list[int]) -> None
 @given(st.lists(st.integers(-16000, 16000), min_size=1, max_size=50))
 def test_twice_the_sound_is_never_quieter(samples: list[int]) -> None:
     assert level_dbfs(_pcm(np.array(samples) * 2)) >= level_dbfs(_pcm(samples))
+
+
+@given(st.lists(st.integers(-32768, 32767), min_size=4, max_size=4), st.integers(0, 99))
+def test_rows_have_the_levels_that_each_has_alone(offsets: list[int], seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(-900, 900, (4, 512)) + np.array(offsets)[:, None]
+    rows = np.clip(noise, -32768, 32767).astype("<i2")
+    assert sounds_dbfs(rows) == [sound_dbfs(row.tobytes()) for row in rows]

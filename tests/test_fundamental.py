@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.fundamental import BLOCK, GAIN, Fundamental
+from actors.fundamental import BLOCK, GAIN, Fundamental, restored
 
 RATE = 16_000
 PITCH_HZ = 125
@@ -59,3 +59,11 @@ def test_packets_of_any_length_are_one_sound(lengths: list[int], seed: int) -> N
         assert 0 <= at - len(out) // 2 < BLOCK
     parts = np.frombuffer(out, np.int16).astype(int)  # sums in another order: one step at most
     assert np.abs(parts - through(sound)[: len(parts)]).max(initial=0) <= 1
+
+
+def test_channels_that_are_heard_together_are_what_each_is_alone() -> None:
+    sound = np.random.default_rng(2).integers(-9000, 9000, (5, 7, 512)).astype(np.int16)
+    channels = [Fundamental() for _ in sound]
+    together = np.hstack([restored(channels, sound[:, n].astype(np.float32)) for n in range(7)])
+    for row, alone in zip(together, sound, strict=True):
+        assert np.array_equal(row, through(alone.ravel()))

@@ -20,7 +20,8 @@ CLIPS = (
     "question-what_is_the_capital_of_france-kal16.wav",
     "long_request-tell_me_about_the_history_of_the_ocean-rms.wav",
 )
-WINDOW_BYTES = 1024
+WINDOW = 512
+WINDOW_BYTES = 2 * WINDOW
 SECOND = bytes(32_000)
 
 ENGINES = [PysileroVad, SileroOnnxVad]
@@ -81,6 +82,28 @@ def test_sessions_do_not_hear_each_other(vad: Vad) -> None:
         mixed += one.push(pcm[at : at + WINDOW_BYTES])
         other.push(pcm[::-1][at : at + WINDOW_BYTES])
     assert mixed == alone
+
+
+def test_windows_of_many_sessions_are_judged_at_once_to_the_last_bit() -> None:
+    """Of as many as come together, which changes from one time to the next."""
+    engine = SileroOnnxVad()
+    engine.load()
+    calls = [
+        np.frombuffer(_call()[at:], np.int16) for at in range(0, 40 * WINDOW_BYTES, WINDOW_BYTES)
+    ]
+    sessions = [engine.open() for _ in calls]
+    found: list[list[float]] = [[] for _ in calls]
+    chosen = np.random.default_rng(1)
+    for _ in range(120):
+        some = chosen.permutation(len(calls))[: chosen.integers(1, len(calls) + 1)]
+        starts = [len(found[number]) * WINDOW for number in some]
+        windows = [calls[n][at : at + WINDOW] for n, at in zip(some, starts, strict=True)]
+        judged = engine.judge([sessions[n] for n in some], np.array(windows, np.float32))
+        for number, probability in zip(some, judged, strict=True):
+            found[number].append(probability)
+    for sound, probabilities in zip(calls, found, strict=True):
+        alone = engine.open().push(sound[: len(probabilities) * WINDOW].tobytes())
+        assert probabilities == alone
 
 
 def test_both_engines_agree() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import numpy as np
 
@@ -16,12 +14,11 @@ GROWTH_MB = 20.0
 
 
 async def heard(session: VadSession, pcm: bytes, packet: int = 640) -> list[float]:
-    """As audio_in does it: `push_soon` where there is one."""
-    soon: Callable[[bytes], Awaitable[list[float]]] | Any = getattr(session, "push_soon", None)
+    """In packets, others being heard in between."""
     found: list[float] = []
     for at in range(0, len(pcm), packet):
-        some = pcm[at : at + packet]
-        found += await soon(some) if soon else session.push(some)
+        found += session.push(pcm[at : at + packet])
+        await asyncio.sleep(0)
     return found
 
 
