@@ -37,11 +37,28 @@ class Alarm(Protocol):
 class MonotonicClock:
     """CLOCK_MONOTONIC, the same for every process of one box."""
 
+    def __init__(self) -> None:
+        self._sleepers: dict[int, list[asyncio.Future[None]]] = {}
+
     def now(self) -> int:
         return time.monotonic_ns()
 
     async def sleep_until(self, at_ns: int) -> None:
-        await asyncio.sleep(max(0.0, (at_ns - time.monotonic_ns()) / 1e9))
+        """Who sleeps until the same instant shares a timer: playback has 50 of them a second and call."""
+        if at_ns <= time.monotonic_ns():
+            await asyncio.sleep(0)
+            return
+        if (sleepers := self._sleepers.get(at_ns)) is None:
+            sleepers = self._sleepers[at_ns] = []
+            self.call_at(at_ns, lambda: self._wake(at_ns))
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sleepers.append(sleeper)
+        await sleeper
+
+    def _wake(self, at_ns: int) -> None:
+        for sleeper in self._sleepers.pop(at_ns):
+            if not sleeper.done():
+                sleeper.set_result(None)
 
     def call_at(self, at_ns: int, callback: Callable[[], None]) -> Alarm:
         return asyncio.get_running_loop().call_later(

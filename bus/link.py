@@ -17,7 +17,7 @@ from bus.gaps import Gaps
 from bus.logs import Seldom
 from bus.sockets import DATA_IO, Frames, Reader, make, send
 from bus.stamps import Stamper
-from bus.wire import MAX_FRAME_BYTES, lane_of, pack, prefix, topic_of, unpack
+from bus.wire import MAX_FRAME_BYTES, lane_of, pack, pack_under, prefix, topic_of, unpack
 from schemas import Audio, BusGap, Event, Probe, Stamp
 
 Take = Callable[[Event, Stamp], None]
@@ -72,7 +72,7 @@ class Link:
         topic = topic_of(event)
         stamp = self.stamper(topic, self.clock.now() if at_ns is None else at_ns)
         lane = "media" if isinstance(event, Audio) else "events"
-        send(self._pub[lane], pack(event, stamp))
+        send(self._pub[lane], pack_under(topic, event, stamp))
         self.counts["sent"] += 1
 
     async def listen(self, kinds: Iterable[type[Event]], take: Take, call: str = "") -> None:

@@ -7,7 +7,7 @@ little-endian int16. docs/bus.md tells a peer in another language all it needs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -61,7 +61,20 @@ _decoders = {name: msgspec.msgpack.Decoder(kind).decode for name, kind in KINDS.
 _decode_stamp = msgspec.msgpack.Decoder(Stamp).decode
 _topics = {kind: name + SEPARATOR for name, kind in KINDS.items()}
 _NOT_OURS = (msgspec.DecodeError, UnicodeError, RecursionError)
-_is_audio = {name: issubclass(kind, Audio) for name, kind in KINDS.items()}
+
+
+class _Topic(NamedTuple):
+    """What is known of one: its kind, how a body under it is decoded, whose it is."""
+
+    kind: bytes
+    decode: Callable[[bytes], Event]
+    call: str | None
+    audio: bool
+
+
+_heard: dict[bytes, _Topic] = {}
+"""To take a topic to pieces for each frame of each call was a third of `unpack`."""
+MOST_TOPICS = 16_384
 
 
 class _Version(msgspec.Struct):
@@ -90,7 +103,11 @@ def lane_of(kind: type[Event]) -> Lane:
 
 def pack(event: Event, stamp: Stamp) -> list[bytes]:
     """Encode; the pcm of an Audio event is its fourth frame."""
-    topic = topic_of(event)
+    return pack_under(topic_of(event), event, stamp)
+
+
+def pack_under(topic: bytes, event: Event, stamp: Stamp) -> list[bytes]:
+    """The same for who knows the topic."""
     if isinstance(event, Audio):
         bare = msgspec.structs.replace(event, pcm=b"")
         return [topic, _encode(stamp), _encode(bare), event.pcm]
@@ -134,10 +151,7 @@ def unpack(frames: list[bytes], limit: int = MAX_FRAME_BYTES) -> tuple[Event, St
     for frame in frames:
         if len(frame) > limit:
             raise Oversized(f"a frame of {len(frame)} bytes, allowed {limit}")
-    kind, separator, call = frames[0].partition(SEPARATOR)
-    decode = _decoders.get(kind)
-    if decode is None or not separator:
-        raise UnknownKind(f"topic {frames[0][:40]!r}")
+    kind, decode, call, audio = _heard.get(frames[0]) or _look_at(frames[0])
     try:
         stamp = _decode_stamp(frames[1])
         event = decode(frames[2])
@@ -145,13 +159,28 @@ def unpack(frames: list[bytes], limit: int = MAX_FRAME_BYTES) -> tuple[Event, St
         raise _refusal(kind, frames[1], error) from None
     if stamp.v != WIRE_VERSION:
         raise WrongVersion(f"wire version {stamp.v}, this is {WIRE_VERSION}")
-    if event.call.encode("utf-8", "surrogatepass") != call:
+    if event.call != call:
         raise Malformed(f"{kind.decode()}: the topic names another call than the body")
-    if _is_audio[kind]:
+    if audio:
         _add_sound(event, frames)
     elif count == 4:
         raise Malformed("a sound event has four frames, any other three")
     return event, stamp
+
+
+def _look_at(topic: bytes) -> _Topic:
+    kind, separator, call = topic.partition(SEPARATOR)
+    decode = _decoders.get(kind)
+    if decode is None or not separator:
+        raise UnknownKind(f"topic {topic[:40]!r}")
+    try:
+        name = call.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        name = None  # no body can say so
+    if len(_heard) >= MOST_TOPICS:
+        _heard.clear()
+    known = _heard[topic] = _Topic(kind, decode, name, issubclass(KINDS[kind], Audio))
+    return known
 
 
 def _refusal(kind: bytes, stamp: bytes, error: Exception) -> WireError:
