@@ -12,7 +12,8 @@ import zmq
 from bus.endpoints import Endpoints, claim
 from bus.errors import BargeinError
 from bus.link import Marks
-from bus.sockets import make
+from bus.priority import be_patient
+from bus.sockets import CONTROL_IO, DATA_IO, fleet_context, make
 
 LANES = ("events", "media")
 
@@ -34,12 +35,15 @@ class Broker:
         for lane in LANES:
             hwm = marks.events if lane == "events" else marks.media
             limit = marks.max_frame_bytes * 2
-            inward = make(context, zmq.XSUB, hwm, limit)
-            outward = make(context, zmq.XPUB, hwm)
+            io = DATA_IO if lane == "media" else CONTROL_IO
+            inward = make(context, zmq.XSUB, hwm, limit, io)
+            outward = make(context, zmq.XPUB, hwm, io=io)
             self._locks.append(claim(where, f"{lane}.in"))
             inward.bind(where[f"{lane}.in"])
             outward.bind(where[f"{lane}.out"])
-            self._threads.append(threading.Thread(target=relay, args=(inward, outward), name=lane))
+            self._threads.append(
+                threading.Thread(target=relay, args=(lane, inward, outward), name=lane)
+            )
 
     def start(self) -> None:
         """Begin relaying."""
@@ -55,9 +59,11 @@ class Broker:
                 lock.close()
 
 
-def relay(inward: zmq.Socket[bytes], outward: zmq.Socket[bytes]) -> None:
+def relay(lane: str, inward: zmq.Socket[bytes], outward: zmq.Socket[bytes]) -> None:
     """Pass messages one way and subscriptions the other until the context ends."""
     try:
+        if lane == "media":
+            be_patient()
         inward.send(b"\x01")
         zmq.proxy(inward, outward)
     except zmq.ContextTerminated:
@@ -74,7 +80,7 @@ def main() -> int:
     try:
         settings = load()
         marks = Marks(settings.bus.events_hwm, settings.bus.media_hwm, settings.bus.max_frame_bytes)
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        context = fleet_context()
         broker = Broker(context, Endpoints(settings.run_dir), marks)
     except BargeinError as error:
         print(f"broker: {error}", file=sys.stderr)
