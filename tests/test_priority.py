@@ -53,9 +53,8 @@ def test_libzmq_s_thread_of_the_control_lane_hurries_too_and_no_other() -> None:
     with fleet_context() as context:
         for io in (CONTROL_IO, DATA_IO):
             carry_one(context, io)
-        assert len(_io_thread(CONTROL_IO)) == 1
         allowed = in_a_thread(first=True)[0]
-        assert [policy(thread) for thread in _io_thread(CONTROL_IO)] == [allowed]
+        assert {policy(thread) for thread in _io_thread(CONTROL_IO)} == {allowed}
         assert {policy(thread) for thread in other_io_threads()} == {(os.SCHED_OTHER, 0)}
 
 
