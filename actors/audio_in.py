@@ -72,6 +72,10 @@ MOST_CHANNELS = 8
 BEFORE, BEHIND = 6400, 4000
 """Samples (16 kHz) around an utterance that are looked at with it: as the network was trained."""
 LONGEST = FRAMES * HOP - BEFORE
+LASTING = FRAMES * HOP - BEFORE
+"""Of what lasts, so much is looked at."""
+AGAIN = RATE
+"""Samples of voice until it is looked at again."""
 RECENT = FRAMES * HOP + BEFORE + RATE
 
 
@@ -137,10 +141,13 @@ class Ear:
     waiting: int = 0
     """Samples behind `window_end` that the detector has yet to judge."""
 
-    def said(self, mark: Ended) -> bytes:
-        """An utterance that has just ended: its sound, with what surrounds it, for `engines/floor.py`."""
+    asked: int = 0
+    """So much voice there was when `engines/floor.py` was asked about what lasts."""
+
+    def said(self, onset: int, end: int) -> bytes:
+        """An utterance: its sound, with what surrounds it, for `engines/floor.py`."""
         at = self.recent_end - len(self.recent) // 2
-        first, end = max(0, mark.onset - BEFORE - at), max(0, mark.end + BEHIND - at)
+        first, end = max(0, onset - BEFORE - at), max(0, end + BEHIND - at)
         return bytes(self.recent[2 * first : 2 * end])
 
     def begin_at(self, rate: int, first: int, segmenter: Segmenter) -> None:
@@ -384,12 +391,39 @@ class AudioInActor:
                 ear.journal.mark(_written(mark, window, ear.journal.end))
 
     def _wants_floor(self, ear: Ear, mark: Mark) -> float:
-        """By the sound of what has just ended, if it is short enough to tell: 3 ms of computing."""
-        if self._floor is None or not isinstance(mark, Ended) or mark.murmur or not mark.voiced:
+        """By the sound of what has just ended, if it is short enough to tell; of what may be a murmur, too.
+
+        5 to 14 ms of computing.
+        """
+        if self._floor is None or not self._settings.floor_ms:
+            return 0.0
+        if isinstance(mark, Continued):
+            return (
+                self._floor(ear.said(mark.window.end - LASTING, mark.window.end))
+                if self._doubtful(ear, mark)
+                else 0.0
+            )
+        if not isinstance(mark, Ended) or mark.murmur or not mark.voiced:
             return 0.0
         if mark.voiced > self._settings.floor_ms * 16 or mark.end - mark.onset > LONGEST:
             return 0.0
-        return self._floor(ear.said(mark))
+        return self._floor(ear.said(mark.onset, mark.end))
+
+    def _doubtful(self, ear: Ear, mark: Continued) -> bool:
+        """It lasts, and may be many voices: once a second of voice.
+
+        Its level varies little, or stands little above what there is all the time.
+        """
+        if mark.voiced < ear.asked:
+            ear.asked = 0  # of another utterance
+        if mark.voiced < max(self._settings.lasting_ms * 16, ear.asked + AGAIN):
+            return False
+        if mark.range_db is None or mark.above_db is None:
+            return False
+        if mark.range_db >= self._settings.lasting_db and mark.above_db >= self._settings.noisy_db:
+            return False
+        ear.asked = mark.voiced
+        return True
 
     def _judged(self, ear: Ear, event: LinePcm, sound: bytes) -> list[float]:
         """The detector's probability for each window; 0 where it failed: positions must not move."""
@@ -514,4 +548,5 @@ def _event(cause: LinePcm, mark: Mark, floor: float) -> Event:
         silent=mark.silent,
         probability=probability,
         level_dbfs=level_dbfs,
+        floor=floor,
     )

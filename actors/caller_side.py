@@ -36,6 +36,7 @@ class CallerSide:
             utterance.settled_words = False
         utterance.voiced, utterance.end, utterance.news_ns = event.voiced, event.end, at_ns
         utterance.level_dbfs = max(utterance.level_dbfs, event.level_dbfs)
+        utterance.lasting = event.floor or utterance.lasting
         utterance.quiet_ns = at_ns - event.silent * MS // SAMPLES_PER_MS
         return utterance
 

@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-BASE_MS, WORD_MS, MOST_WORDS = 450, 350, 4
-"""One backchannel lasts up to 800 ms of voice, two 1150: what lasts longer was misheard."""
-LONGEST_MS = 850
-"""95 of 100 backchannels have less voice (766 of 60 kinds, nine voices)."""
-LEAN = 1 / 6
-"""Of `floor_nats`: rather meant than not, by its sound."""
+TURNING, CONTENT, HOLLOW, NONE, HUM, BACKCHANNEL = 0.8, -0.3, -1.7, -1.2, -1.7, -1.8
+"""Nats that the words of a look add: those of a logistic regression, rounded (decision 9)."""
+AGREE, LISTS, LENGTH, LENGTH_MS = 0.4, 0.25, 1.2, 300
+"""The same of a word that both looks found; of the difference of the lists, in units of `list_nats`; and of
+the voice's length beyond `content_ms`, in units of `LENGTH_MS`. The latter two are bounded."""
+LONGEST = 1.5
+"""Times `voice_ms`: three backchannels, one after another, have less voice."""
 Verdict = Literal["wait", "hold", "commit", "restore"]
 
 
@@ -86,6 +87,7 @@ class Limits:
     soft_db: float = 20
     list_nats: float = 40
     floor_nats: float = 2.0
+    lean_nats: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Evidence:
     told; None while it lasts. `agent`: what the agent is saying, which is no interruption when it
     comes back. `level_db`: against the caller's voice when he last asked something. `second`: what a
     second look made of it; `awaited`: one is under way. `floor`: log-odds, by its sound, that it is meant.
+    `lasting`: the same of what lasts and varies little in level, asked meanwhile; 0.0: not asked.
     """
 
     voiced_ms: float
@@ -116,6 +119,7 @@ class Evidence:
     second: Second | None = None
     awaited: bool = False
     floor: float = 0.0
+    lasting: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -185,40 +189,10 @@ class Case:
         return self.over and self.e.final and (self.late or not self.e.awaited)
 
     @property
-    def most_words(self) -> int:
-        return max(self.heard.words, self.again.words if self.again else 0)
-
-    @property
-    def agree(self) -> bool:
-        """Both looks found the same word of weight."""
-        return self.again is not None and bool(self.heard.weighty & self.again.weighty)
-
-    @property
-    def sure_turn(self) -> bool:
-        """Both looks found the same word of weight, and both that it takes the floor."""
-        return self.agree and all(heard.turning for heard in self.both)
-
-    @property
-    def wordy(self) -> bool:
-        """Words, if only hollow ones, in both looks, and more voice than most backchannels."""
-        enough = self.e.voiced_ms >= self.limits.content_ms
-        return enough and all(heard.rest > 1 for heard in self.both)
-
-    @property
-    def turns(self) -> bool:
-        """The second look found a word that takes the floor."""
-        return self.again is not None and self.again.turning
-
-    @property
-    def short(self) -> bool:
-        """No longer than backchannels are; or nothing else was found in it."""
-        said = self.again.rest if self.again else self.heard.rest
-        return self.e.voiced_ms < LONGEST_MS or not said
-
-    @property
-    def all_backchannels(self) -> bool:
-        """Words, and nothing but backchannels in every look."""
-        return all(heard.words > 0 and not heard.rest for heard in self.both)
+    def far(self) -> bool:
+        """Far softer than his question; one that surely wants the floor may be softer by half as much."""
+        sure = self.e.floor >= 2 * self.limits.floor_nats
+        return self.e.level_db < -self.limits.soft_db * (1.5 if sure else 1)
 
     @property
     def echo(self) -> bool:
@@ -227,16 +201,50 @@ class Case:
 
     @property
     def worded(self) -> bool:
-        """The same, and not only hums."""
-        return self.all_backchannels and any(heard.words > heard.sounds for heard in self.both)
+        """Words, nothing but backchannels in every look, and not only hums."""
+        return all(heard.words > 0 and not heard.rest for heard in self.both) and any(
+            heard.words > heard.sounds for heard in self.both
+        )
 
     @property
     def nats(self) -> float:
-        return self.e.second.command_nats if self.e.second else 0.0
+        """For the caller, all of it: the sound's odds, what each look's words weigh, the length.
+
+        Each look counts for as much as there are looks.
+        """
+        words = sum(map(_weight, self.both)) / len(self.both)
+        agree = len(self.both) > 1 and bool(self.heard.weighty & self.both[1].weighty)
+        lists = self.e.second.command_nats / self.limits.list_nats if self.e.second else 0.0
+        length = (self.e.voiced_ms - self.limits.content_ms) / LENGTH_MS
+        return (
+            self.e.floor
+            + words
+            + AGREE * agree
+            + LISTS * max(-2.0, min(2.0, lists))
+            + LENGTH * max(-1.5, min(1.5, length))
+        )
+
+    @property
+    def lean_nats(self) -> float:
+        """By so much all of it may speak against him; by half of it where the sound was not asked."""
+        return self.limits.lean_nats * (1 if self.e.floor else 0.5)
 
     @property
     def both(self) -> tuple[Heard, ...]:
         return (self.heard,) if self.again is None else (self.heard, self.again)
+
+
+def _weight(heard: Heard) -> float:
+    """What the words of one look say for the caller, in nats."""
+    if heard.turning:
+        return TURNING
+    if heard.content:
+        return CONTENT
+    if not heard.words:
+        return NONE
+    if heard.rest:
+        return HOLLOW
+    return HUM if heard.words == heard.sounds else BACKCHANNEL
 
 
 @dataclass(frozen=True)
@@ -252,12 +260,17 @@ RULES: tuple[Rule, ...] = (
     Rule("an explicit stop word", lambda c: any(heard.stop for heard in c.both), "commit"),
     Rule(
         "somebody far from the telephone, or another conversation",
-        lambda c: c.e.level_db < -c.limits.soft_db and c.heard_enough,
+        lambda c: c.far and c.heard_enough,
+        "restore",
+    ),
+    Rule(
+        "it lasts, and by its sound it is no one voice but several, or none",
+        lambda c: c.e.lasting != 0 and c.e.lasting < 2 * c.limits.floor_nats,
         "restore",
     ),
     Rule(
         "a voice that lasts, with words that are more than backchannels",
-        lambda c: (c.lasts or c.long) and c.heard.rest > 0,
+        lambda c: (c.lasts or (c.long and c.e.floor > -c.limits.floor_nats)) and c.heard.rest > 0,
         "commit",
     ),
     Rule(
@@ -266,106 +279,40 @@ RULES: tuple[Rule, ...] = (
         "commit",
     ),
     Rule(
+        "a voice that lasts longer than backchannels do, whatever is understood",
+        lambda c: c.e.voiced_ms >= LONGEST * c.limits.voice_ms,
+        "commit",
+    ),
+    Rule(
         "over: by its sound it surely wants the floor, and its words so far are not backchannels alone",
-        lambda c: c.over and c.e.floor >= c.limits.floor_nats and not (c.worded or c.echo),
+        lambda c: c.over and c.e.floor >= 2 * c.limits.floor_nats and not (c.worded or c.echo),
         "commit",
     ),
     Rule(
-        "over: by its sound it wants the floor, and no look says backchannel alone",
+        "over: too short for words, or by its sound it surely is a backchannel; its words may say otherwise",
         lambda c: (
-            c.known
-            and not c.echo
-            and c.e.floor >= c.limits.floor_nats / 2
-            and not (c.worded if c.e.floor >= c.limits.floor_nats * 2 / 3 else c.all_backchannels)
-        ),
-        "commit",
-    ),
-    Rule(
-        "too short for words",
-        lambda c: c.over and c.e.voiced_ms < c.limits.hold_ms,
-        "restore",
-    ),
-    Rule(
-        "over: by its sound it surely is a backchannel, and no word that takes the floor is in both looks",
-        lambda c: c.known and c.e.floor <= -c.limits.floor_nats and not c.sure_turn,
-        "restore",
-    ),
-    Rule(
-        "over: by its sound it is a backchannel, and no look has words that take the floor",
-        lambda c: (
-            c.known
-            and c.e.floor <= -c.limits.floor_nats / 2
-            and c.nats < c.limits.list_nats
-            and not any(heard.turning for heard in c.both)
+            c.over
+            and not c.known
+            and (
+                c.e.floor <= -2 * c.limits.floor_nats
+                or (c.e.voiced_ms < c.limits.hold_ms and c.e.floor < c.limits.floor_nats)
+            )
         ),
         "restore",
     ),
     Rule(
-        "over: both looks agree on a word of weight, and it lasted or sounds rather as if it was meant",
-        lambda c: (
-            c.known
-            and c.agree
-            and (c.e.voiced_ms >= c.limits.content_ms or c.e.floor >= c.limits.floor_nats * LEAN)
-        ),
-        "commit",
-    ),
-    Rule(
-        "over: nearer to a command than to a backchannel, and no look says backchannel alone",
-        lambda c: (
-            c.known
-            and c.nats >= c.limits.list_nats
-            and (any(heard.meaning for heard in c.both) or c.wordy)
-        ),
-        "commit",
-    ),
-    Rule(
-        "over: far nearer to a command, and more voice than most backchannels",
-        lambda c: (
-            c.known and c.nats >= 2 * c.limits.list_nats and c.e.voiced_ms >= c.limits.content_ms
-        ),
-        "commit",
-    ),
-    Rule(
-        "over: mostly backchannels in both looks",
-        lambda c: (
-            c.known
-            and c.again is not None
-            and not c.heard.turning
-            and all(heard.mostly_backchannels for heard in c.both)
-        ),
+        "over, and what was found are the agent's own words",
+        lambda c: c.known and c.echo and not any(heard.turning for heard in c.both),
         "restore",
     ),
     Rule(
-        "over: nearer to a backchannel than to a command",
-        lambda c: c.known and c.nats <= -c.limits.list_nats * (1.5 if c.turns else 1) and c.short,
+        "over: backchannels in every look",
+        lambda c: c.known and c.worded,
         "restore",
     ),
     Rule(
-        "more voice than so few backchannels take",
-        lambda c: (
-            (c.lasts or c.known)
-            and c.most_words > 0
-            and c.e.voiced_ms >= BASE_MS + WORD_MS * min(c.most_words, MOST_WORDS)
-        ),
-        "commit",
-    ),
-    Rule(
-        "over: both looks have words of weight",
-        lambda c: (
-            c.known
-            and all(heard.meaning for heard in c.both)
-            and c.e.voiced_ms >= (c.limits.word_ms if c.again else 0)
-            and (c.heard.turning or c.again is not None or c.e.voiced_ms >= c.limits.content_ms)
-        ),
-        "commit",
-    ),
-    Rule(
-        "over: either look has, and it was more than most backchannels",
-        lambda c: (
-            c.known
-            and any(heard.meaning for heard in c.both)
-            and c.e.voiced_ms >= c.limits.content_ms
-        ),
+        "over: sound, words and length together speak for it",
+        lambda c: c.known and c.nats >= -c.lean_nats,
         "commit",
     ),
     Rule("over, and its words are known", lambda c: c.known, "restore"),

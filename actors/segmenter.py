@@ -64,12 +64,18 @@ class Started:
 
 @dataclass(frozen=True)
 class Continued:
-    """Speech goes on: `voiced` samples so far, quiet for `silent` samples right now."""
+    """Speech goes on: `voiced` samples so far, quiet for `silent` samples right now.
+
+    `range_db`: how much its level has varied in the last `murmur_ms`, and `above_db`: by how much the louder
+    part of it stands above the background; None before there is so much.
+    """
 
     onset: int
     voiced: int
     silent: int
     window: Window
+    range_db: float | None = None
+    above_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -176,18 +182,26 @@ class Segmenter:
         dense = self._windows < DENSE_WINDOWS
         if self._windows % CONTINUED_EVERY and not lull and not dense:
             return []
-        return [Continued(onset, self._voiced, silent, window)]
+        low_high = self._low_high()
+        if low_high is None:
+            return [Continued(onset, self._voiced, silent, window)]
+        low, high = low_high
+        return [Continued(onset, self._voiced, silent, window, high - low, high - self._background)]
+
+    def _low_high(self) -> tuple[float, float] | None:
+        """The tenth and the ninetieth percentile of the levels of the last `murmur_ms`."""
+        if len(self._recent) < (self._recent.maxlen or 0):
+            return None
+        levels = sorted(window.level_dbfs for window in self._recent)
+        tenth = len(levels) // 10
+        return levels[tenth], levels[-1 - tenth]
 
     def _murmurs(self) -> bool:
         """Whether no one voice stands out of the last `murmur_ms`."""
-        recent = self._recent
-        if len(recent) < (recent.maxlen or 0):
+        low_high = self._low_high()
+        if low_high is None or low_high[1] - low_high[0] >= self._t.murmur_db:
             return False
-        levels = sorted(window.level_dbfs for window in recent)
-        tenth = len(levels) // 10
-        if levels[-1 - tenth] - levels[tenth] >= self._t.murmur_db:
-            return False
-        sure = sum(window.probability for window in recent) / len(recent)
+        sure = sum(window.probability for window in self._recent) / len(self._recent)
         return sure < self._t.murmur_probability
 
     def _is_voiced(self, window: Window) -> bool:

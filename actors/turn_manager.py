@@ -259,6 +259,7 @@ class TurnManager:
                 soft_db=turns.soft_db,
                 list_nats=turns.list_nats,
                 floor_nats=turns.floor_nats,
+                lean_nats=turns.lean_nats,
             )
         )
 

@@ -218,6 +218,7 @@ class Conversation:
             second=None if second is None else Second(second.text, second.command_nats),
             awaited=utterance.second_due,
             floor=utterance.floor,
+            lasting=utterance.lasting,
         )
 
     def _verdicts_due(self) -> list[int]:

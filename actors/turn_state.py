@@ -214,6 +214,7 @@ class Utterance:
     second_due: bool = False
     level_dbfs: float = -120.0
     floor: float = 0.0
+    lasting: float = 0.0
     begun_ns: int = 0
     news_ns: int = 0
     ended_ns: int = 0

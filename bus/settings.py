@@ -119,7 +119,10 @@ class AudioIn(Section, frozen=True):
     murmur_ms: Annotated[int, Meta(ge=320, le=10_000)] = 1024
     murmur_db: Annotated[float, Meta(ge=0.0, le=40.0)] = 9.0
     murmur_probability: Probability = 0.9
-    floor_ms: Annotated[int, Meta(ge=0, le=1500)] = 1500
+    floor_ms: Annotated[int, Meta(ge=0, le=1500)] = 1100
+    lasting_ms: Annotated[int, Meta(ge=320, le=10_000)] = 1300
+    lasting_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 14.0
+    noisy_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 25.0
     line_lost_ms: Annotated[int, Meta(ge=500, le=600_000)] = 5000
 
 
@@ -192,6 +195,7 @@ class Turns(Section, frozen=True):
     soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 20.0
     list_nats: Annotated[float, Meta(ge=0.0, le=1000.0)] = 40.0
     floor_nats: Annotated[float, Meta(ge=0.1, le=100.0)] = 2.0
+    lean_nats: Annotated[float, Meta(ge=-100.0, le=100.0)] = 0.8
     final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
     answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000

@@ -290,7 +290,7 @@ def main() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(NICE)
-    listener = Listener(_load(), int(sys.argv[1]) * SAMPLES_PER_MS)
+    listener = Listener(load_decoder(), int(sys.argv[1]) * SAMPLES_PER_MS)
     with socket.socket(fileno=0) as line, line.makefile("rb") as stream:
         try:
             line.sendall(pack(Ready()))
@@ -299,7 +299,8 @@ def main() -> None:
             return  # the parent is gone: nobody is left to tell
 
 
-def _load() -> Any:
+def load_decoder() -> Any:
+    """With both lists of short phrases beside the language model, which is the one in use."""
     from pocketsphinx import Decoder  # here: the parent imports this module for its messages
 
     decoder = Decoder(loglevel="FATAL")  # it calls a grammar that does not fit an error

@@ -45,6 +45,8 @@ class SpeechContinued(Event, frozen=True, tag="speech.continued"):
 
     Every 32 ms in the first quarter of a second, then every 96 ms.
     `voiced` counts voiced samples since `onset`; `silent` how long it has been quiet right now.
+    `floor`: natural log-odds, by its sound so far, that somebody takes the floor, and not that several
+    people talk somewhere; told of what lasts and varies little in level, once a second. 0.0: not told.
     """
 
     onset: int
@@ -54,6 +56,7 @@ class SpeechContinued(Event, frozen=True, tag="speech.continued"):
     channel: int = 0
     probability: float = 0.0
     level_dbfs: float = 0.0
+    floor: float = 0.0
 
 
 class SpeechEnded(Event, frozen=True, tag="speech.ended"):

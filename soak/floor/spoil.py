@@ -1,4 +1,4 @@
-"""A clip as it may arrive: faster, in a room, over a telephone, amid noise; a spectrogram comes out."""
+"""A clip as it may arrive: faster, in a room, over a telephone, amid noise; the sound of it comes out."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from engines.floor import RATE, Array, spectrogram
+from engines.floor import RATE
 from ops import wav
 
 Sound = npt.NDArray[np.float64]
 LEVEL = 0.1
-LONGEST_S = 1.3
+LONGEST_S = 1.6
 
 
-def spoiled(sound: Sound, others: Sequence[wav.Samples], rng: np.random.Generator) -> Array | None:
-    """The spectrogram of samples within ±1 at 16 kHz; None when they are too many or too few."""
+def spoiled(sound: Sound, others: Sequence[wav.Samples], rng: np.random.Generator) -> Sound | None:
+    """Of samples within ±1 at 16 kHz, with what surrounds them; None when they are too many or too few."""
     speed = rng.uniform(0.88, 1.14)
     sound = np.interp(
         np.arange(int(len(sound) / speed)) * speed, np.arange(len(sound)), sound
@@ -26,6 +26,8 @@ def spoiled(sound: Sound, others: Sequence[wav.Samples], rng: np.random.Generato
     sound *= LEVEL / np.sqrt(np.mean(sound**2) + 1e-12)
     before, behind = int(rng.uniform(0.15, 0.5) * RATE), int(rng.uniform(-0.06, 0.6) * RATE)
     sound = np.pad(sound, (before, max(0, behind)))[: len(sound) + before + behind]
+    if rng.random() < 0.5:
+        sound = through_microphone(sound, rng)
     if rng.random() < 0.4:
         sound = in_room(sound, rng)
     if rng.random() < 0.5:
@@ -33,7 +35,17 @@ def spoiled(sound: Sound, others: Sequence[wav.Samples], rng: np.random.Generato
     sound = sound + rng.standard_normal(len(sound)) * LEVEL * 10 ** (-rng.uniform(30, 60) / 20)
     if rng.random() < 0.5:
         sound = over_telephone(sound, rng)
-    return spectrogram(sound)
+    return sound
+
+
+def through_microphone(sound: Sound, rng: np.random.Generator) -> Sound:
+    """Up to 8 dB more or less of each octave, now and then too loud for it."""
+    spectrum, hz = np.fft.rfft(sound), np.fft.rfftfreq(len(sound), 1 / RATE)
+    octaves = np.log2(np.maximum(hz, 60) / 60)
+    spectrum *= 10 ** (np.interp(octaves, np.arange(8), rng.uniform(-8, 8, 8)) / 20)
+    sound = np.fft.irfft(spectrum, len(sound))
+    sound *= LEVEL / np.sqrt(np.mean(sound**2) + 1e-12)
+    return np.clip(sound, -2.5 * LEVEL, 2.5 * LEVEL) if rng.random() < 0.15 else sound
 
 
 def in_room(sound: Sound, rng: np.random.Generator) -> Sound:
@@ -48,11 +60,20 @@ def in_room(sound: Sound, rng: np.random.Generator) -> Sound:
 
 
 def over_telephone(sound: Sound, rng: np.random.Generator) -> Sound:
-    """150-330 to 3200-3700 Hz, and a little noise of the line."""
+    """150-330 to 3200-3700 Hz, a little noise of the line, half of them in the 8 bits of ITU-T G.711."""
     spectrum = np.fft.rfft(sound)
     hz = np.fft.rfftfreq(len(sound), 1 / RATE)
     spectrum[(hz < rng.uniform(150, 330)) | (hz > rng.uniform(3200, 3700))] = 0
-    return np.asarray(np.fft.irfft(spectrum, len(sound)) + rng.standard_normal(len(sound)) * 1e-4)
+    sound = np.fft.irfft(spectrum, len(sound)) + rng.standard_normal(len(sound)) * 1e-4
+    return companded(sound) if rng.random() < 0.5 else np.asarray(sound)
+
+
+def companded(sound: Sound) -> Sound:
+    """By the mu-law of ITU-T G.711, without its linear pieces: sign(x) ln(1 + 255 |x|) / ln 256."""
+    code = np.rint(
+        127 * np.sign(sound) * np.log1p(255 * np.minimum(np.abs(sound), 1)) / np.log(256)
+    )
+    return np.asarray(np.sign(code) * np.expm1(np.abs(code) / 127 * np.log(256)) / 255)
 
 
 def bed(length: int, others: Sequence[wav.Samples], rng: np.random.Generator) -> Sound:

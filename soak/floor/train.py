@@ -2,17 +2,19 @@
 
 Runs where torch is (`make engine-nemo` or `make engine-chatterbox`). Tells after each epoch how well it
 does on the shipped callers, whose voices it never hears: the area under the curve, and the share of floor
-takers found at 5 % of the backchannels mistaken.
+takers found at 5 % of the backchannels mistaken. `--kind embedding` trains networks of the speech embedding
+alone; networks of the other kind that are in the file stay.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engines.floor import BANDS, RATE, SCALE, SHIPPED, Array
+from engines.floor import BANDS, RATE, SCALE, SHIPPED, Array, spectrogram
+from engines.floor import Network as FloorNetwork
+from engines.speech_embedding import SIZE, SpeechEmbedding
 from ops import wav
 from soak import caller_set
 from soak.duplex.trials import DUPLEX
@@ -33,8 +37,14 @@ RATE_MOST = 2e-3
 """Of learning."""
 NO_VOICES = 0.08
 """Share of the examples that are nobody's voice."""
-Clip = tuple[int, wav.Samples]
-"""Whether it takes the floor, and its samples at 16 kHz."""
+STEPS = 16
+"""Of the embedding: two seconds."""
+WORDS = 0.3
+"""Weight of the second task of a network of the embedding: which phrase it is."""
+NOBODY = "(nobody)"
+Kind = Literal["spectrogram", "embedding"]
+Clip = tuple[int, str, wav.Samples]
+"""Whether it takes the floor, what is said, and its samples at 16 kHz."""
 
 
 class Network(nn.Module):  # type: ignore[misc] # torch is not installed where mypy runs
@@ -48,39 +58,71 @@ class Network(nn.Module):  # type: ignore[misc] # torch is not installed where m
         self.hidden, self.out = nn.Linear(2 * CHANNELS[-1], 64), nn.Linear(64, 1)
         self.drop = nn.Dropout(0.3)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[batch, FRAMES, BANDS] to log-odds [batch]."""
-        x = x.transpose(1, 2)
+    def forward(self, x: torch.Tensor, steps: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """[batch, FRAMES, BANDS] to log-odds [batch]; `steps` does not matter."""
+        x = x.transpose(1, 2) * float(SCALE)
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             x = torch.relu(norm(layer(x)))
             if number < len(self.layers) - 1:
                 x = functional.max_pool1d(x, 2)
         pooled = torch.cat([x.mean(2), x.amax(2)], 1)
         odds: torch.Tensor = self.out(self.drop(torch.relu(self.hidden(self.drop(pooled)))))
-        return odds[:, 0]
+        return odds[:, 0], None
+
+
+class OfEmbedding(nn.Module):  # type: ignore[misc] # the same
+    """Two convolutions of three steps; the mean and the maximum; two layers, and which phrase it is."""
+
+    def __init__(self, phrases: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(SIZE, affine=False)
+        self.layers = nn.ModuleList(nn.Conv1d(SIZE, SIZE, 3, padding=1) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(SIZE) for _ in range(2))
+        self.hidden, self.out = nn.Linear(2 * SIZE, SIZE), nn.Linear(SIZE, 1)
+        self.phrase = nn.Linear(SIZE, phrases)
+        self.drop, self.drop_bands = nn.Dropout(0.3), nn.Dropout1d(0.15)
+
+    def forward(self, x: torch.Tensor, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[batch, STEPS, SIZE], of which `steps` count, to log-odds [batch] and logits of the phrases."""
+        there = (torch.arange(STEPS)[None] < steps[:, None]).float()[:, None]
+        x = self.drop(self.norm(x.transpose(1, 2)) * there)
+        x = torch.relu(self.norms[0](self.layers[0](x))) * there
+        x = torch.relu(self.norms[1](self.layers[1](self.drop_bands(x)))) * there
+        pooled = torch.cat([x.sum(2) / steps[:, None], x.amax(2)], 1)
+        hidden = self.drop(torch.relu(self.hidden(self.drop(pooled))))
+        return self.out(hidden)[:, 0], self.phrase(hidden)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Spectrograms and whether they take the floor."""
+    """What the networks look at, by kind; how many steps of the embedding count; what is true."""
 
-    spectra: npt.NDArray[np.float16]
+    seen: dict[Kind, npt.NDArray[np.float16]]
+    steps: npt.NDArray[np.int64]
     takes: npt.NDArray[np.float32]
+    texts: npt.NDArray[np.str_]
 
     @staticmethod
     def of(clips: list[Clip], copies: int, seed: int) -> Examples:
         """Each clip spoiled `copies` times, and sounds of nobody."""
         count = int(len(clips) * copies * (1 + NO_VOICES))
-        spectra: list[Array] = []
-        takes: list[int] = []
+        made: list[tuple[int, str, Array, Array, int]] = []
         with Pool(initializer=_given, initargs=(clips, len(clips) * copies, seed)) as pool:
-            for number, (mine, made) in enumerate(pool.imap(_example, range(count), 64), 1):
-                if made is not None:
-                    spectra.append(made)
-                    takes.append(mine)
+            for number, example in enumerate(pool.imap(_example, range(count), 64), 1):
+                if example is not None:
+                    made.append(example)
                 if number % 5000 == 0:
                     print(f"{number} of {count} examples", flush=True)
-        return Examples(np.array(spectra, np.float16), np.array(takes, np.float32))
+        takes, texts, spectra, embeddings, steps = zip(*made, strict=True)
+        return Examples(
+            {
+                "spectrogram": np.array(spectra, np.float16),
+                "embedding": np.array(embeddings, np.float16),
+            },
+            np.array(steps),
+            np.array(takes, np.float32),
+            np.array(texts),
+        )
 
 
 _work: dict[str, Any] = {}
@@ -88,23 +130,31 @@ _work: dict[str, Any] = {}
 
 
 def _given(clips: list[Clip], said: int, seed: int) -> None:
-    _work.update(clips=clips, others=[sound for _, sound in clips], said=said, seed=seed)
+    others = [sound for _, _, sound in clips]
+    _work.update(clips=clips, others=others, said=said, seed=seed, embedding=SpeechEmbedding())
 
 
-def _example(number: int) -> tuple[int, Array | None]:
+def _example(number: int) -> tuple[int, str, Array, Array, int] | None:
     """One clip or, from number `said` on, nobody's sound; the same for the same seed and number."""
     rng = np.random.default_rng((_work["seed"], number))
-    takes, sound = _work["clips"][number % len(_work["clips"])]
+    takes, text, clip = _work["clips"][number % len(_work["clips"])]
     if number < _work["said"]:
-        return takes, spoiled(sound / 32768, _work["others"], rng)
-    return 0, spoiled(no_voice(_work["others"], rng), _work["others"], rng)
+        sound = spoiled(clip / 32768, _work["others"], rng)
+    else:
+        takes, text = 0, NOBODY
+        sound = spoiled(no_voice(_work["others"], rng), _work["others"], rng)
+    if sound is None:
+        return None
+    embedding = _work["embedding"](sound, STEPS)
+    padded = np.pad(embedding, ((0, STEPS - len(embedding)), (0, 0)))
+    return takes, text, spectrogram(sound), padded, len(embedding)
 
 
 def shipped() -> list[Clip]:
-    """The callers of the benchmark: their backchannels and their interruptions of less than 1.3 s."""
+    """The callers of the benchmark: their backchannels and their interruptions of less than 1.6 s."""
     clips = [clip for folder in (None, DUPLEX) for clip in _loaded(folder)]
     kinds = {"backchannel": 0, "interruption": 1}
-    return [(kinds[c.kind], wav.read(c.path)) for c in clips if c.kind in kinds]
+    return [(kinds[c.kind], c.text, wav.read(c.path)) for c in clips if c.kind in kinds]
 
 
 def _loaded(folder: Path | None) -> list[caller_set.Clip]:
@@ -118,10 +168,17 @@ def score(odds: npt.NDArray[np.float32], takes: npt.NDArray[np.float32]) -> tupl
     return area, float(np.mean(yes > np.quantile(no, 0.95)))
 
 
-def train(examples: Examples, held: Examples, epochs: int, rate: float, seed: int) -> Network:
-    """Cross entropy, smoothed by 2 %; time and bands masked by chance; one cycle of the learning rate."""
+def train(
+    kind: Kind, examples: Examples, held: Examples, epochs: int, rate: float, seed: int
+) -> nn.Module:
+    """Cross entropy, smoothed by 2 %; one cycle of the learning rate.
+
+    Of a spectrogram time and bands are masked by chance; of an embedding the phrase is learnt besides.
+    """
     torch.manual_seed(seed)
-    network, rng = Network(), np.random.default_rng(seed)
+    phrases, which = np.unique(examples.texts, return_inverse=True)
+    network = Network() if kind == "spectrogram" else OfEmbedding(len(phrases))
+    rng = np.random.default_rng(seed)
     steps = epochs * (len(examples.takes) // BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
@@ -132,25 +189,27 @@ def train(examples: Examples, held: Examples, epochs: int, rate: float, seed: in
         order, loss_sum = rng.permutation(len(examples.takes)), 0.0
         for at in range(0, len(order) - BATCH + 1, BATCH):
             chosen = order[at : at + BATCH]
-            x = torch.from_numpy(examples.spectra[chosen].astype(np.float32)) * SCALE
-            x = torch.roll(x, int(rng.integers(-15, 16)), 1)
-            for _ in range(2):
-                first = rng.integers(BANDS - 4)
-                x[:, :, first : first + rng.integers(6)] = x.mean()
+            x = torch.from_numpy(examples.seen[kind][chosen].astype(np.float32))
+            if kind == "spectrogram":
+                x = _masked(x, rng)
             takes = torch.from_numpy(examples.takes[chosen])
             weights = torch.where(takes > 0.5, (1 - share) / share, 1.0)
+            odds, said = network(x, torch.from_numpy(examples.steps[chosen]))
             losses = functional.binary_cross_entropy_with_logits(
-                network(x), takes * 0.96 + 0.02, reduction="none"
+                odds, takes * 0.96 + 0.02, reduction="none"
             )
             loss = (losses * weights).mean()
+            if said is not None:
+                words = torch.from_numpy(which[chosen])
+                loss = loss + WORDS * functional.cross_entropy(said, words, label_smoothing=0.05)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
             loss_sum += loss.item() * BATCH / len(order)
-        area, found = score(judged(network, held), held.takes)
+        area, found = score(judged(network, kind, held), held.takes)
         print(
-            f"network {seed + 1}, epoch {epoch + 1} of {epochs}, {time.monotonic() - began:.0f} s: "
+            f"{kind} {seed + 1}, epoch {epoch + 1} of {epochs}, {time.monotonic() - began:.0f} s: "
             f"loss {loss_sum:.3f}; "
             f"shipped callers: area {area:.3f}, {100 * found:.0f} % found at 5 % mistaken",
             flush=True,
@@ -158,19 +217,30 @@ def train(examples: Examples, held: Examples, epochs: int, rate: float, seed: in
     return network
 
 
-def judged(network: Network, examples: Examples) -> npt.NDArray[np.float32]:
+def _masked(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    x = torch.roll(x, int(rng.integers(-15, 16)), 1)
+    for _ in range(2):
+        first = rng.integers(BANDS - 4)
+        x[:, :, first : first + rng.integers(6)] = x.mean()
+    return x
+
+
+def judged(network: nn.Module, kind: Kind, examples: Examples) -> npt.NDArray[np.float32]:
     """Log-odds of each."""
     network.eval()
     with torch.no_grad():
         parts = [
-            network(torch.from_numpy(examples.spectra[at : at + 512].astype(np.float32)) * SCALE)
+            network(
+                torch.from_numpy(examples.seen[kind][at : at + 512].astype(np.float32)),
+                torch.from_numpy(examples.steps[at : at + 512]),
+            )[0]
             for at in range(0, len(examples.takes), 512)
         ]
     return np.asarray(torch.cat(parts).numpy(), np.float32)
 
 
-def folded(network: Network) -> dict[str, Array]:
-    """Its arrays, each normalisation folded into its convolution."""
+def folded(network: nn.Module) -> dict[str, Array]:
+    """Its arrays, each normalisation behind a convolution folded into it."""
     arrays: dict[str, Array] = {}
     for number, (layer, norm) in enumerate(zip(network.layers, network.norms, strict=True)):
         gain = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach()
@@ -179,6 +249,9 @@ def folded(network: Network) -> dict[str, Array]:
         arrays[f"bias{number}"] = (
             ((layer.bias - norm.running_mean) * gain + norm.bias).detach().numpy()
         )
+    if isinstance(network, OfEmbedding):
+        arrays["mean"] = network.norm.running_mean.numpy()
+        arrays["scale"] = torch.rsqrt(network.norm.running_var + network.norm.eps).numpy()
     arrays["hidden"] = network.hidden.weight.detach().numpy()
     arrays["hidden_bias"] = network.hidden.bias.detach().numpy()
     arrays["out"] = network.out.weight.detach().numpy()[0]
@@ -186,39 +259,99 @@ def folded(network: Network) -> dict[str, Array]:
     return arrays
 
 
-def trained(seed: int) -> dict[str, Array]:
+def trained(kind: Kind, seed: int) -> dict[str, Array]:
     """One network, on one thread; `_work` has the examples and the rest of the order."""
     torch.set_num_threads(1)
-    return folded(train(_work["examples"], _work["held"], _work["epochs"], RATE_MOST, seed))
+    return folded(train(kind, _work["examples"], _work["held"], _work["epochs"], RATE_MOST, seed))
 
 
-def written(networks: list[dict[str, Array]], path: Path) -> None:
+def kept(path: Path, kinds: Sequence[Kind]) -> dict[str, dict[str, Array]]:
+    """Networks of the file that are of none of these kinds."""
+    if not path.exists():
+        return {}
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files if name != "gains"}
+    named: dict[str, dict[str, Array]] = {}
+    for name, array in arrays.items():
+        network, _, rest = name.partition(".")
+        named.setdefault(network, {})[rest] = array
+    return {
+        n: a
+        for n, a in named.items()
+        if ("embedding" if "mean" in a else "spectrogram") not in kinds
+    }
+
+
+def weighed(networks: dict[str, dict[str, Array]], held: Examples) -> Array:
+    """How much the odds of each kind count: a logistic regression on the shipped callers, two numbers."""
+    odds = []
+    for kind in ("spectrogram", "embedding"):
+        mine = [
+            of
+            for a in networks.values()
+            if (of := FloorNetwork(a)).of_embedding is (kind == "embedding")
+        ]
+        seen = zip(held.seen[kind].astype(np.float32), held.steps, strict=True)
+        rows = [x[:steps] if kind == "embedding" else x for x, steps in seen]
+        odds.append([np.mean([n.odds(row) for n in mine]) if mine else 0.0 for row in rows])
+    x = torch.tensor(np.array(odds).T, dtype=torch.float32)
+    gains = torch.full((2,), 0.5, requires_grad=True)
+    share = float(held.takes.mean())
+    takes = torch.from_numpy(held.takes)
+    weights = torch.where(takes > 0.5, (1 - share) / share, 1.0)
+    optimiser = torch.optim.LBFGS([gains], max_iter=100)
+
+    def loss() -> torch.Tensor:
+        optimiser.zero_grad()
+        value = functional.binary_cross_entropy_with_logits(x @ gains, takes, weight=weights)
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    both = (x @ gains).detach().numpy()
+    area, found = score(both, held.takes)
+    print(f"all: shipped callers: area {area:.3f}, {100 * found:.0f} % found at 5 % mistaken")
+    return np.asarray(gains.detach().numpy(), np.float32)
+
+
+def written(networks: dict[str, dict[str, Array]], gains: Array, path: Path) -> None:
     """All in one file, as 16-bit floats."""
     path.parent.mkdir(parents=True, exist_ok=True)
     small = {
-        f"{number}.{name}": np.asarray(array, np.float16)
-        for number, arrays in enumerate(networks)
+        f"{network}.{name}": np.asarray(array, np.float16)
+        for network, arrays in networks.items()
         for name, array in arrays.items()
     }
-    np.savez_compressed(path, **small)  # type: ignore[arg-type] # numpy's stub: names of its own
+    np.savez_compressed(path, gains=gains, **small)  # type: ignore[arg-type] # numpy's stub: names of its own
+
+
+def clips_of(path: Path) -> list[Clip]:
+    """What `soak.floor.voices` wrote."""
+    with np.load(path) as file:
+        sounds = np.split(file["sound"], file["ends"][:-1])
+        return list(zip(map(int, file["takes"]), map(str, file["texts"]), sounds, strict=True))
 
 
 def main() -> None:
     """Make the examples, train, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=Path, required=True)
+    parser.add_argument("--clips", type=Path, required=True, nargs="+")
     parser.add_argument("--out", type=Path, default=SHIPPED)
-    parser.add_argument("--networks", type=int, default=2, help="trained side by side")
+    parser.add_argument("--kind", choices=("both", "spectrogram", "embedding"), default="both")
+    parser.add_argument("--networks", type=int, default=4, help="of each kind")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--copies", type=int, default=2, help="times each clip is spoiled")
     order = parser.parse_args()
-    with np.load(order.clips) as file:
-        sounds = np.split(file["sound"], file["ends"][:-1])
-        clips = list(zip(map(int, file["takes"]), sounds, strict=True))
-    held = Examples.of([c for c in shipped() if len(c[1]) < 1.6 * RATE], 3, 1)
+    clips = [clip for path in order.clips for clip in clips_of(path)]
+    held = Examples.of([c for c in shipped() if len(c[2]) < 1.6 * RATE], 6, 1)
     _work.update(examples=Examples.of(clips, order.copies, 2), held=held, epochs=order.epochs)
-    with Pool(order.networks) as pool:
-        written(pool.map(trained, range(order.networks), 1), order.out)
+    kinds: list[Kind] = ["spectrogram", "embedding"] if order.kind == "both" else [order.kind]
+    jobs = [(kind, seed) for kind in kinds for seed in range(order.networks)]
+    with Pool() as pool:
+        made = pool.starmap(trained, jobs, 1)
+    networks = kept(order.out, kinds)
+    networks |= {f"{kind}{seed + 1}": a for (kind, seed), a in zip(jobs, made, strict=True)}
+    written(networks, weighed(networks, held), order.out)
     print(f"{order.out}: {order.out.stat().st_size / 1000:.0f} kB")
 
 

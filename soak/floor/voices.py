@@ -1,9 +1,10 @@
 """Synthetic speakers: `python -m soak.floor.voices --out var/floor/clips.npz` says phrases.
 
-Needs programs of these Debian packages: espeak-ng mbrola mbrola-us1 mbrola-us2 mbrola-us3 mbrola-en1
-libttspico-utils festival festvox-kdlpc16k festvox-rablpc16k festvox-don rhvoice rhvoice-english. The
-voices slt, awb, rms and kal are left out on purpose, whichever program has them: the shipped callers are
-made of them, and are what the network is tried on.
+Needs programs of these Debian packages (contrib and non-free among them): espeak-ng mbrola
+mbrola-{us1,us2,us3,en1,af1,de4,de5,de6,fr1,fr4,gr2,hu1,nl2,pl1,ro1,sw1,sw2} libttspico-utils festival
+festvox-kdlpc16k festvox-rablpc16k festvox-don rhvoice rhvoice-english. The voices slt, awb, rms and kal are
+left out on purpose, whichever program has them: the shipped callers are made of them, and are what the
+network is tried on.
 """
 
 from __future__ import annotations
@@ -22,6 +23,22 @@ import numpy as np
 from ops import wav
 from soak.floor.phrases import BACKCHANNELS, floor_takers
 
+FOREIGN = (
+    "af1",
+    "de4",
+    "de5",
+    "de6",
+    "fr1",
+    "fr4",
+    "gr2",
+    "hu1",
+    "nl2",
+    "pl1",
+    "ro1",
+    "sw1",
+    "sw2",
+)
+"""Voices of recorded people of other languages, who speak English with their accent."""
 ACCENTS = ("en-us", "en-gb", "en-gb-scotland", "en-029", "en-us-nyc")
 _NAMES = """
 Alex Alicia Andrea Andy Annie Denis Gene Hugo Lee Marco Mario Michael Mike Storm adam
@@ -33,6 +50,7 @@ VARIANTS = tuple(_NAMES.split())
 SPEAKERS = (
     *(("espeak", f"{ACCENTS[n % 5]}+{name}") for n, name in enumerate(VARIANTS)),
     *(("espeak", f"mb-{name}") for name in ("us1", "us2", "us3", "en1") for _ in range(4)),
+    *(("espeak", f"mb-{name}-en") for name in FOREIGN for _ in range(2)),
     *(("pico", language) for language in ("en-US", "en-GB") for _ in range(4)),
     *(("festival", f"{name}_diphone") for name in ("ked", "rab", "don") for _ in range(2)),
     *(
