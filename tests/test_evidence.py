@@ -81,15 +81,15 @@ def over(voiced_ms: float, words: str, again: str | None = None, nats: float = 0
 @pytest.mark.parametrize(
     ("evidence", "verdict"),
     [
-        (over(250, "what"), "commit"),
+        (over(352, "what"), "commit"),
         (over(286, "the vote"), "restore"),
-        (over(549, "flip a coin"), "restore"),
-        (over(550, "flip a coin"), "commit"),
+        (over(574, "flip a coin"), "restore"),
+        (over(576, "flip a coin"), "commit"),
         (over(451, "and then"), "restore"),
         (over(432, "goodbye"), "commit"),
         (over(980, "that's true"), "restore"),
-        (over(980, "hm"), "restore"),
-        (over(1080, "hm"), "commit"),
+        (over(900, "hm"), "restore"),
+        (over(930, "hm"), "commit"),
     ],
 )
 def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Verdict) -> None:
@@ -134,11 +134,11 @@ def test_two_looks_at_a_short_word(evidence: Evidence, verdict: Verdict) -> None
         (Evidence(500, ended_ms=0, floor=-4.0), "restore"),
         (Evidence(500, "of course", ended_ms=0, floor=9.0), "hold"),
         (replace(over(96, "hello", "", 0), floor=1.0), "restore"),
-        (replace(over(96, "hello", "", 0), floor=1.2), "commit"),
+        (replace(over(96, "hello", "", 0), floor=2.6), "commit"),
         (replace(over(600, "oh god", "oh don't", -76), floor=0.1), "commit"),
         (replace(over(600, "oh god", "oh don't", -76), floor=-0.1), "restore"),
         # "oh", "hm": written for what is not understood
-        (replace(over(500, "oh", "hm", 0), floor=1.0), "commit"),
+        (replace(over(500, "oh", "hm", 0), floor=1.4), "commit"),
         (replace(over(500, "oh", "hm", 0), floor=0.5), "restore"),
         (replace(over(800, "of course", "of course", -140), floor=9.0), "restore"),
         (replace(over(700, "not bad", "not bad", -10), floor=-1.2), "commit"),
