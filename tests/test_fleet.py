@@ -56,7 +56,7 @@ STORY = ("long_request", "rms", "tell me a very long story")
 TIMES = ("interruption", "rms", "wait a minute, what is twelve times seven")
 PLUS = ("question", "kal16", "what is seven plus five")
 E = TypeVar("E", bound=Event)
-HOUR = ("question", "slt", "how many minutes are in an hour")
+HOUR = ("question", "kal16", "how many minutes are in an hour")
 SPELL = ("question", "kal16", "spell the word ocean")
 
 
