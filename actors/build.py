@@ -63,6 +63,7 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
         batch_interval_s=stt.batch_interval_s,
         batch_wait_s=stt.batch_wait_s,
         allowance=Allowance(stt.batch_budget_s),
+        sure_nats=2 * settings.turns.floor_nats,
     )
     return SttActor(
         engine,

@@ -135,8 +135,10 @@ class Channel:
             self.session.settle()
             self._settled_at = voiced
 
-    def ended(self, onset: int | None = None, voiced: int | None = None) -> None:
-        """Speech has ended; that of `onset`, and no later one, if it is named.
+    def ended(
+        self, onset: int | None = None, voiced: int | None = None, look: bool = True
+    ) -> None:
+        """Speech has ended; that of `onset`, and no later one, if it is named. `look`: words may matter.
 
         Words that were settled are open again unless there was just as much voice then: what came since
         may not have been told.
@@ -150,7 +152,7 @@ class Channel:
                 self.session.resume()
             self.session.finish()
             short = self._taken_to - utterance.start <= self.look_at and not utterance.more
-            utterance.second = short and self.session.look_again()
+            utterance.second = look and short and self.session.look_again()
 
     def _begin(self, onset: int, start: int) -> None:
         self.current = Utterance(onset, start)

@@ -265,7 +265,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "it lasts, and by its sound it is no one voice but several, or none",
-        lambda c: c.e.lasting != 0 and c.e.lasting < 2 * c.limits.floor_nats,
+        lambda c: c.e.lasting != 0 and c.e.lasting < 1.5 * c.limits.floor_nats,
         "restore",
     ),
     Rule(
@@ -289,7 +289,7 @@ RULES: tuple[Rule, ...] = (
         "commit",
     ),
     Rule(
-        "over: too short for words, or by its sound it surely is a backchannel; its words may say otherwise",
+        "over: too short for words, or by its sound surely a backchannel; its words may say otherwise",
         lambda c: (
             c.over
             and not c.known
@@ -306,8 +306,8 @@ RULES: tuple[Rule, ...] = (
         "restore",
     ),
     Rule(
-        "over: backchannels in every look",
-        lambda c: c.known and c.worded,
+        "over: backchannels in every look, and by its sound it may be one",
+        lambda c: c.known and c.worded and c.e.floor < c.limits.floor_nats,
         "restore",
     ),
     Rule(

@@ -66,8 +66,8 @@ class Started:
 class Continued:
     """Speech goes on: `voiced` samples so far, quiet for `silent` samples right now.
 
-    `range_db`: how much its level has varied in the last `murmur_ms`, and `above_db`: by how much the louder
-    part of it stands above the background; None before there is so much.
+    `range_db`: how much its level has varied in the last `murmur_ms`, and `above_db`: by how much the
+    louder part of it stands above the background; None before there is so much.
     """
 
     onset: int

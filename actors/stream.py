@@ -70,6 +70,8 @@ class Kit:
     longest: int = 30 * RATE
     lull: int = 1536
     second_look: int = 2200 * 16
+    sure_nats: float = 4.0
+    """Where the sound alone is so sure, for or against, a second look changes nothing: it is spared."""
     stall_ms: float = 2000
     batch_interval_s: float = 30.0
     batch_wait_s: float = 20.0
@@ -138,7 +140,8 @@ class Stream:
                 elif isinstance(event, SpeechEnded):
                     if event.end > self.channel.heard_to:
                         await self._catch_up(event.end)
-                    self.channel.ended(event.onset, event.voiced)
+                    unsure = abs(event.floor) < self.kit.sure_nats
+                    self.channel.ended(event.onset, event.voiced, look=unsure)
                 self._check()
             except EngineError as error:
                 self._degrade(str(error))

@@ -105,8 +105,8 @@ def _layer(weights: Array, bias: Array) -> Layer:
 def _convolved(x: Array, layer: Layer) -> Array:
     """[time, bands, in]: shorter in time by what the layer needs, as many bands as before.
 
-    A product for each row of taps in time, of bands laid side by side; each is one without a copy where there
-    is one band (5.9 ms for all layers and 1.5 s; 8 with all taps side by side).
+    A product for each row of taps in time, of bands laid side by side; where there is one band it needs no
+    copy (5.9 ms for all layers and 1.5 s; 8 with all taps side by side).
     """
     time, (_, bands, channels) = len(x) - layer.time + 1, x.shape
     weights = layer.weights.reshape(layer.time, -1, layer.weights.shape[1])

@@ -140,7 +140,8 @@ def test_two_looks_at_a_short_word(evidence: Evidence, verdict: Verdict) -> None
         # "oh", "hm": written for what is not understood
         (replace(over(500, "oh", "hm", 0), floor=1.4), "commit"),
         (replace(over(500, "oh", "hm", 0), floor=0.5), "restore"),
-        (replace(over(800, "of course", "of course", -140), floor=9.0), "restore"),
+        (replace(over(800, "of course", "of course", -140), floor=1.9), "restore"),
+        (replace(over(704, "whoa", "wow", 0), floor=2.0), "commit"),  # "no no no", on a telephone
         (replace(over(700, "not bad", "not bad", -10), floor=-1.2), "commit"),
         (replace(over(700, "not bad", "not bad", -10), floor=-1.3), "restore"),
         (replace(over(300, "stop", "up", -90), floor=-9.0), "commit"),
@@ -200,10 +201,10 @@ def test_who_surely_wants_the_floor_may_be_softer() -> None:
 
 def test_many_voices_that_last_are_none() -> None:
     """What babble lasts for is as long as speech, and has words; its sound was asked while it lasted."""
-    babble = Evidence(2000, "but it is a hell of a", lasting=2.1)
+    babble = Evidence(2000, "but it is a hell of a", lasting=2.9)
     assert judge(babble) == "restore"
     assert judge(replace(babble, final=True, ended_ms=0)) == "restore"
-    assert judge(replace(babble, lasting=6.5)) == "commit"
+    assert judge(replace(babble, lasting=3.0)) == "commit"
     assert judge(replace(babble, lasting=0.0)) == "commit"
     assert judge(replace(babble, words="stop it")) == "commit"
 

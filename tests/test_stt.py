@@ -224,18 +224,21 @@ async def test_settled_words_are_told_as_such() -> None:
 
 
 async def test_what_is_short_and_said_over_the_agent_is_looked_at_twice() -> None:
-    """Not what is said to a silent agent, and nothing that is longer than the setting."""
+    """Not what is said to a silent agent, what is longer than the setting, or what its sound is sure of."""
     engine = Echoes()
     actor = SttActor(engine, preroll_ms=400, second_look_ms=700)
     async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(actor):
 
-        async def said(onset: int, samples: int) -> Final:
+        async def said(onset: int, samples: int, floor: float = 0.0) -> Final:
             say(agent, onset, onset + samples)
             agent.publish(SpeechStarted(call=CALL, onset=onset))
             await fed(engine, samples)
             last = (onset + samples - 1) % 32_767 + 1
             await until(lambda: list(engine.sessions[-1].heard[-1:]) == [last])
-            agent.publish(SpeechEnded(call=CALL, onset=onset, end=onset + samples, voiced=samples))
+            ended = SpeechEnded(
+                call=CALL, onset=onset, end=onset + samples, voiced=samples, floor=floor
+            )
+            agent.publish(ended)
             return await agent.heard(Final, utterance=onset)
 
         assert not (await said(0, 4800)).second
@@ -246,8 +249,10 @@ async def test_what_is_short_and_said_over_the_agent_is_looked_at_twice() -> Non
         assert (look.utterance, look.text, look.command_nats) == (4800, "again", 12.5)
         assert (look.start, look.end) == (4800, 9600)
         assert not (await said(9600, 12_800)).second
+        assert not (await said(22_400, 4800, floor=4.0)).second
+        assert not (await said(27_200, 4800, floor=-4.0)).second
         agent.publish(
             TurnEnded(call=CALL, turn=1, outcome="completed", asked="x", heard="", answer="")
         )
         await until(lambda: not actor._streams[CALL, 0].channel.look_at)
-        assert not (await said(22_400, 4800)).second
+        assert not (await said(32_000, 4800)).second
