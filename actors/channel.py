@@ -135,9 +135,7 @@ class Channel:
             self.session.settle()
             self._settled_at = voiced
 
-    def ended(
-        self, onset: int | None = None, voiced: int | None = None, look: bool = True
-    ) -> None:
+    def ended(self, onset: int | None = None, voiced: int | None = None, look: bool = True) -> None:
         """Speech has ended; that of `onset`, and no later one, if it is named. `look`: words may matter.
 
         Words that were settled are open again unless there was just as much voice then: what came since
