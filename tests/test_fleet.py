@@ -217,7 +217,8 @@ class InMidWord:
         return len(self._victims)
 
 
-SAID = (PLUS, HOUR, SPELL, PLUS, HOUR, SPELL)
+SAID = (PLUS, HOUR, SPELL, PLUS, HOUR, SPELL, PLUS)
+"""The last one is said while the recogniser comes back, or to the new one."""
 
 
 def test_five_deaths_of_stt_in_mid_word_cost_no_sample_and_no_word(running: Fleet) -> None:
