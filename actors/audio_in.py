@@ -200,6 +200,8 @@ class AudioInActor:
             murmur_ms=settings.murmur_ms,
             murmur_db=settings.murmur_db,
             murmur_probability=settings.murmur_probability,
+            noisy_speech=settings.noisy_speech,
+            stands_out_db=settings.stands_out_db,
         )
         self._ears: dict[tuple[str, int], Ear] = {}
         self._judge: Judge | None = getattr(vad, "judge", None)

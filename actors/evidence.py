@@ -17,6 +17,8 @@ TURNING, CONTENT, HOLLOW, NONE, HUM, BACKCHANNEL = 0.8, -0.3, -1.7, -1.2, -1.7, 
 AGREE, LISTS, LENGTH, LENGTH_MS = 0.4, 0.25, 1.2, 300
 """The same of a word that both looks found; of the difference of the lists, in units of `list_nats`; and of
 the voice's length beyond `content_ms`, in units of `LENGTH_MS`. The latter two are bounded."""
+SEVERAL = 3
+"""Hollow words, one after another, that are no mere hum any more: "you are you" for "who are you"."""
 LONGEST = 1.5
 """Times `voice_ms`: three backchannels, one after another, have less voice."""
 Verdict = Literal["wait", "hold", "commit", "restore"]
@@ -43,12 +45,10 @@ def _phrases(text: str) -> frozenset[str]:
 
 
 ENGLISH = Lexicon(
-    stop=_phrases(
-        "stop, wait, hold on, hang on, excuse me, no no, no wait, enough, cancel, be quiet"
-    ),
+    stop=_phrases("stop, wait, hold on, hang on, excuse me, no no, no wait, cancel, be quiet"),
     turning=_phrases(
         "no, what, who, why, where, when, how, whats, whos, wheres, hows, help, pardon, sorry, "
-        "listen, next, again, never mind, goodbye, good bye, bye, thank you, thanks, quiet, "
+        "listen, next, again, enough, never mind, goodbye, good bye, bye, thank you, thanks, quiet, "
         "repeat, skip, louder, slower, can you, tell me"
     ),
     backchannels=_phrases(
@@ -84,7 +84,7 @@ class Limits:
     commit_ms: float = 1400
     voice_ms: float = 1500
     verdict_ms: float = 700
-    soft_db: float = 20
+    soft_db: float = 22
     list_nats: float = 40
     floor_nats: float = 2.0
     lean_nats: float = 0.8
@@ -190,8 +190,8 @@ class Case:
 
     @property
     def far(self) -> bool:
-        """Far softer than his question; one that surely wants the floor may be softer by half as much."""
-        sure = self.e.floor >= 2 * self.limits.floor_nats
+        """Far softer than his question; one whose sound wants the floor may be softer by half as much."""
+        sure = max(self.e.floor, self.e.lasting / 1.5) >= self.limits.floor_nats
         return self.e.level_db < -self.limits.soft_db * (1.5 if sure else 1)
 
     @property
@@ -243,7 +243,7 @@ def _weight(heard: Heard) -> float:
     if not heard.words:
         return NONE
     if heard.rest:
-        return HOLLOW
+        return CONTENT if heard.rest >= SEVERAL else HOLLOW
     return HUM if heard.words == heard.sounds else BACKCHANNEL
 
 

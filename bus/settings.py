@@ -119,7 +119,9 @@ class AudioIn(Section, frozen=True):
     murmur_ms: Annotated[int, Meta(ge=320, le=10_000)] = 1024
     murmur_db: Annotated[float, Meta(ge=0.0, le=40.0)] = 9.0
     murmur_probability: Probability = 0.9
-    floor_ms: Annotated[int, Meta(ge=0, le=1500)] = 1100
+    noisy_speech: Probability = 0.25
+    stands_out_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 12.0
+    floor_ms: Annotated[int, Meta(ge=0, le=1500)] = 1500
     lasting_ms: Annotated[int, Meta(ge=320, le=10_000)] = 1300
     lasting_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 14.0
     noisy_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 25.0
@@ -192,7 +194,7 @@ class Turns(Section, frozen=True):
     commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 1400
     voice_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1500
     verdict_ms: Annotated[int, Meta(ge=0, le=5000)] = 700
-    soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 20.0
+    soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 22.0
     list_nats: Annotated[float, Meta(ge=0.0, le=1000.0)] = 40.0
     floor_nats: Annotated[float, Meta(ge=0.1, le=100.0)] = 2.0
     lean_nats: Annotated[float, Meta(ge=-100.0, le=100.0)] = 0.8

@@ -39,6 +39,10 @@ MOST_NATS = 200.0
 ONLY_ONE_FITS = 60.0
 """Nats that count where the other list found nothing at all."""
 WORDS, BACKCHANNEL, COMMAND = "_default", "backchannel", "command"
+MOST_ACTIVE = {WORDS: 3000, BACKCHANNEL: 500, COMMAND: 500}
+"""HMMs a frame may keep active. Clean speech keeps fewer; in babble every word is possible, and with the
+decoder's own limit (30,000) it works three times as long for the same words
+(docs/measurements/2026-11-26-turn-taking.md)."""
 PR_SET_PDEATHSIG = 1
 
 _FILLER = re.compile(r"<.*>|\[.*\]|\+\+.*\+\+")
@@ -197,7 +201,7 @@ class Listener:
         text, _ = self._look(WORDS)
         _, backchannel = self._look(BACKCHANNEL)
         _, command = self._look(COMMAND)
-        self._decoder.activate_search(WORDS)
+        self._search(WORDS)
         self._decoder.set_cmn(mean)
         nats = _nearer(backchannel, command)
         yield Hypothesis(
@@ -206,7 +210,7 @@ class Listener:
 
     def _look(self, search: str) -> tuple[str, float | None]:
         """What is found, and its log likelihood in nats; None where nothing fits."""
-        self._decoder.activate_search(search)
+        self._search(search)
         self._decoder.start_utt()
         self._decoder.process_raw(bytes(self._sound), full_utt=True)
         self._decoder.end_utt()
@@ -214,6 +218,10 @@ class Listener:
         if best is None or not (text := _words_of(best.hypstr)):
             return "", None
         return text, math.log(max(best.score, TINY)) * SCORE_SCALE
+
+    def _search(self, name: str) -> None:
+        self._decoder.activate_search(name)
+        self._decoder.config["maxhmmpf"] = MOST_ACTIVE[name]  # looked at anew in every frame
 
     def _whole(self) -> Hypothesis:
         self._decode(len(self._rest) & ~1)
@@ -303,7 +311,8 @@ def load_decoder() -> Any:
     """With both lists of short phrases beside the language model, which is the one in use."""
     from pocketsphinx import Decoder  # here: the parent imports this module for its messages
 
-    decoder = Decoder(loglevel="FATAL")  # it calls a grammar that does not fit an error
+    # a grammar that does not fit is an error to it, which nobody should read
+    decoder = Decoder(loglevel="FATAL", maxhmmpf=MOST_ACTIVE[WORDS])
     for name, grammar in (
         (BACKCHANNEL, short_phrases.BACKCHANNELS),
         (COMMAND, short_phrases.COMMANDS),

@@ -28,6 +28,6 @@ COMMANDS = """#JSGF V1.0; grammar command;
   | do you | is it | is there | are you | tell me | give me | i want | i need | i have a question
   | who are you | what is that | what did you say | repeat that | say that again | again | slower
   | louder | skip | skip this | next | next one | move on | go back | start over
-  | not that | actually | but;
+  | not that | actually;
 public <said> = <stop> [<stop>] [please] | <ask> [<ask>] [please];
 """

@@ -105,6 +105,9 @@ def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Ver
         (over(704, "oh no", "to on", -11), "commit"),
         (over(672, "not bad", "not bad", -40), "commit"),
         (over(448, "who are you", "who are you", 37), "commit"),
+        # hollow words are what recognisers write for a hum; three of them are more than that
+        (over(560, "you are you", "you are you", 30), "commit"),
+        (over(560, "you are", "you are", 30), "restore"),
         # backchannels that one look, or both, misheard
         (over(576, "and cars", "and cars", -200), "restore"),
         (over(608, "go to", "god truth", -51), "restore"),
@@ -186,17 +189,20 @@ def test_a_word_told_once_may_be_another_the_next_time() -> None:
 
 
 def test_a_voice_far_softer_than_the_caller_s_is_not_his() -> None:
-    assert judge(Evidence(2000, "suddenly the bicycle", level_db=-21)) == "restore"
-    assert judge(Evidence(2000, "suddenly the bicycle", level_db=-19)) == "commit"
-    assert judge(Evidence(300, "stop", level_db=-21)) == "commit"
+    assert judge(Evidence(2000, "suddenly the bicycle", level_db=-23)) == "restore"
+    assert judge(Evidence(2000, "suddenly the bicycle", level_db=-21)) == "commit"
+    assert judge(Evidence(300, "stop", level_db=-23)) == "commit"
 
 
 def test_who_surely_wants_the_floor_may_be_softer() -> None:
     """Through a bad telephone, from across the room; but not from the next one."""
-    far = replace(over(736, "wow", "were you now", 90), level_db=-21)
+    far = replace(over(736, "wow", "were you now", 90), level_db=-23)
     assert judge(far) == "restore"
-    assert judge(replace(far, floor=4.0)) == "commit"
-    assert judge(replace(far, floor=4.0, level_db=-31)) == "restore"
+    assert judge(replace(far, floor=1.9)) == "restore"
+    assert judge(replace(far, floor=2.0)) == "commit"
+    assert judge(replace(far, floor=2.0, level_db=-34)) == "restore"
+    lasting = Evidence(2000, "suddenly the bicycle", level_db=-23, lasting=3.0)
+    assert judge(lasting) == "commit"
 
 
 def test_many_voices_that_last_are_none() -> None:
@@ -212,8 +218,8 @@ def test_many_voices_that_last_are_none() -> None:
 def test_a_soft_beginning_is_not_sent_away() -> None:
     """The first windows of "spell the word house" are 20 dB below its loudest one."""
     assert judge(Evidence(96, level_db=-30)) == "wait"
-    assert judge(Evidence(300, level_db=-21)) == "hold"
-    assert judge(Evidence(300, level_db=-21, ended_ms=1)) == "restore"
+    assert judge(Evidence(300, level_db=-23)) == "hold"
+    assert judge(Evidence(300, level_db=-23, ended_ms=1)) == "restore"
 
 
 def test_a_stop_word_is_a_whole_word() -> None:

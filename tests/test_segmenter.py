@@ -158,3 +158,26 @@ def test_the_background_is_forgotten_when_it_has_gone() -> None:
         True,
         False,
     ]
+
+
+def heard_amid(background_dbfs: float, voice_db: float, probability: float) -> list[object]:
+    """Half a minute of background, then 320 ms of a voice that much louder; what is told of it."""
+    segmenter = Segmenter(Thresholds())
+    told: list[object] = []
+    levels = [background_dbfs] * 1000 + [background_dbfs + voice_db] * 10 + [background_dbfs] * 10
+    for number, level in enumerate(levels, start=1):
+        sure = probability if level > background_dbfs else 0.0
+        told += segmenter.push(Window(number * WINDOW, sure, level))
+    return [mark for mark in told if not isinstance(mark, Rose)]
+
+
+def test_amid_noise_a_detector_that_is_not_sure_is_believed_what_stands_out() -> None:
+    """A narrow voice in wide noise has a probability of 0.2 to 0.5."""
+    started, *_, ended = heard_amid(-50.0, 20.0, 0.3)
+    assert isinstance(started, Started)
+    assert isinstance(ended, Ended)
+    assert started.onset == 1000 * WINDOW
+    assert ended.voiced >= 8 * WINDOW
+    assert heard_amid(-50.0, 10.0, 0.3) == []  # it hardly stands out
+    assert heard_amid(-50.0, 20.0, 0.2) == []  # a door
+    assert heard_amid(-70.0, 20.0, 0.3) == []  # where it is quiet, the detector knows
