@@ -80,10 +80,14 @@ class Journal:
 
 @dataclass(frozen=True)
 class Grant:
-    """Whether an engine may be tried; `lease` is to be given back, if it is not empty."""
+    """Whether an engine may be tried; `lease` is to be given back, if it is not empty.
+
+    `answered`: false where nobody said so: the breaker is away, and may be asked again soon.
+    """
 
     granted: bool
     lease: str = ""
+    answered: bool = True
 
 
 class Leave(Protocol):
@@ -109,7 +113,7 @@ class Breaker:
         try:
             answer = await self._asker.ask(request, ASK_S)
         except NoAnswer:
-            return Grant(False)
+            return Grant(False, answered=False)
         if isinstance(answer, ProbeAnswer):
             return Grant(answer.granted, answer.lease)
         return Grant(False)

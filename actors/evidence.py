@@ -87,7 +87,7 @@ class Limits:
     soft_db: float = 22
     list_nats: float = 40
     floor_nats: float = 2.0
-    lean_nats: float = 0.8
+    lean_nats: float = 0.4
 
 
 @dataclass(frozen=True)

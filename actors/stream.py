@@ -417,8 +417,8 @@ class Stream:
     async def _attempt(self) -> bool:
         """Connect, flush, hand over, tell: in this order. Whether another attempt makes sense."""
         grant = await self.kit.leave.ask("stt", self.kit.endpoint, self.call)
-        if not grant.granted:
-            return False
+        if not grant.granted:  # a circuit tells when it lets somebody through; a breaker that is away does not
+            return not grant.answered
         try:
             pinned = await self._open()
         except Full as error:

@@ -199,10 +199,18 @@ class Conversation:
             utterance.held = True
             self._out.publish(Hold(call=self.call, turn=turn.number))
         elif verdict == "restore":
-            if not utterance.restored:  # once: by now another onset may have ducked the voice again
+            if not utterance.restored and not self._speaks_besides(utterance):
+                # once: by now another onset may have ducked the voice again
                 self._out.publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
             utterance.restored = True
             utterance.dismissed = not utterance.undecided
+
+    def _speaks_besides(self, utterance: Utterance) -> bool:
+        """Whether more of the caller's voice waits for its verdict, which will restore the agent's or end it."""
+        return any(
+            u is not utterance and u.over_agent and u.undecided and not u.restored
+            for u in self._caller.live
+        )
 
     def _evidence(self, utterance: Utterance, agent: str) -> Evidence:
         second = utterance.second

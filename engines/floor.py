@@ -1,6 +1,6 @@
 """Whether a short utterance wants the floor: its sound goes in, log-odds come out. Pure; numpy alone.
 
-Convolutional networks of two kinds, small enough to run beside everything else (8 to 13 ms of one thread):
+Convolutional networks of two kinds, small enough to run beside everything else (9 ms of one thread):
 some look at a log-mel spectrogram, some at Google's speech embedding, which has heard people. They were
 trained on synthetic speech by `soak/floor/train.py`: backchannels ("mm-hm", "yeah", "of course") against
 everything else one says in a second, in rooms, on telephones, amid noise. They know no words, so they need

@@ -201,10 +201,15 @@ class Turnstile:
     def __init__(self, granted: bool = True, lease: str = "") -> None:
         self.granted, self.lease = granted, lease
         self.asked = 0
+        self.away = 0
+        """So many questions more are not answered."""
         self.back: list[str] = []
 
     async def ask(self, service: str, endpoint: str, call: str) -> Grant:
         self.asked += 1
+        if self.away:
+            self.away -= 1
+            return Grant(False, answered=False)
         return Grant(self.granted, self.lease if self.granted else "")
 
     async def give_back(self, grant: Grant, outcome: str, error: str = "") -> None:

@@ -457,6 +457,17 @@ async def test_o2_without_leave_nothing_is_tried(tmp_path: Path) -> None:
         await it.agent.heard(SttRecovered)
 
 
+async def test_o2_a_breaker_that_is_away_is_asked_again_soon(tmp_path: Path) -> None:
+    """It may be restarting, and nobody tells when it is back: stt does not wait for the next batch."""
+    async with stand(tmp_path) as it:
+        it.leave.away = 3
+        it.engine.sessions[0].die()
+        await it.agent.heard(SttDegraded)
+        await it.passes(5)
+        await it.agent.heard(SttRecovered)
+        assert it.leave.asked == 4
+
+
 async def test_o2_a_failed_probe_ends_the_remaining_attempts(tmp_path: Path) -> None:
     async with stand(tmp_path, lease="L1") as it:
         it.engine.refuses = "still down"

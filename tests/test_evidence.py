@@ -83,13 +83,13 @@ def over(voiced_ms: float, words: str, again: str | None = None, nats: float = 0
     [
         (over(352, "what"), "commit"),
         (over(286, "the vote"), "restore"),
-        (over(574, "flip a coin"), "restore"),
-        (over(576, "flip a coin"), "commit"),
+        (over(620, "flip a coin"), "restore"),
+        (over(630, "flip a coin"), "commit"),
         (over(451, "and then"), "restore"),
         (over(432, "goodbye"), "commit"),
         (over(980, "that's true"), "restore"),
         (over(900, "hm"), "restore"),
-        (over(930, "hm"), "commit"),
+        (over(980, "hm"), "commit"),
     ],
 )
 def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Verdict) -> None:
@@ -106,8 +106,8 @@ def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Ver
         (over(672, "not bad", "not bad", -40), "commit"),
         (over(448, "who are you", "who are you", 37), "commit"),
         # hollow words are what recognisers write for a hum; three of them are more than that
-        (over(560, "you are you", "you are you", 30), "commit"),
-        (over(560, "you are", "you are", 30), "restore"),
+        (over(600, "you are you", "you are you", 30), "commit"),
+        (over(600, "you are", "you are", 30), "restore"),
         # backchannels that one look, or both, misheard
         (over(576, "and cars", "and cars", -200), "restore"),
         (over(608, "go to", "god truth", -51), "restore"),
@@ -116,8 +116,8 @@ def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Ver
         (over(640, "", "mm", 80), "restore"),
         (over(400, "mm hm", "mm hm", 0), "restore"),
         # far nearer to a command than to a backchannel
-        (over(480, "sigh", "slow", 0), "restore"),
-        (over(480, "sigh", "slow", 80), "commit"),
+        (over(510, "sigh", "slow", 0), "restore"),
+        (over(510, "sigh", "slow", 80), "commit"),
     ],
 )
 def test_two_looks_at_a_short_word(evidence: Evidence, verdict: Verdict) -> None:
@@ -137,19 +137,19 @@ def test_two_looks_at_a_short_word(evidence: Evidence, verdict: Verdict) -> None
         (Evidence(500, ended_ms=0, floor=-4.0), "restore"),
         (Evidence(500, "of course", ended_ms=0, floor=9.0), "hold"),
         (replace(over(96, "hello", "", 0), floor=1.0), "restore"),
-        (replace(over(96, "hello", "", 0), floor=2.6), "commit"),
-        (replace(over(600, "oh god", "oh don't", -76), floor=0.1), "commit"),
-        (replace(over(600, "oh god", "oh don't", -76), floor=-0.1), "restore"),
+        (replace(over(96, "hello", "", 0), floor=2.9), "commit"),
+        (replace(over(600, "oh god", "oh don't", -76), floor=0.4), "commit"),
+        (replace(over(600, "oh god", "oh don't", -76), floor=0.3), "restore"),
         # "oh", "hm": written for what is not understood
-        (replace(over(500, "oh", "hm", 0), floor=1.4), "commit"),
+        (replace(over(500, "oh", "hm", 0), floor=1.8), "commit"),
         (replace(over(500, "oh", "hm", 0), floor=0.5), "restore"),
         (replace(over(800, "of course", "of course", -140), floor=1.9), "restore"),
         (replace(over(704, "whoa", "wow", 0), floor=2.0), "commit"),  # "no no no", on a telephone
-        (replace(over(700, "not bad", "not bad", -10), floor=-1.2), "commit"),
-        (replace(over(700, "not bad", "not bad", -10), floor=-1.3), "restore"),
+        (replace(over(700, "not bad", "not bad", -10), floor=-0.8), "commit"),
+        (replace(over(700, "not bad", "not bad", -10), floor=-0.9), "restore"),
         (replace(over(300, "stop", "up", -90), floor=-9.0), "commit"),
-        (replace(over(500, "why not", "why what", 79), floor=-2.0), "commit"),
-        (replace(over(500, "why not", "why what", 79), floor=-3.0), "restore"),
+        (replace(over(500, "why not", "why what", 79), floor=-1.6), "commit"),
+        (replace(over(500, "why not", "why what", 79), floor=-1.8), "restore"),
         (Evidence(600, ended_ms=700, floor=-0.9), "commit"),
         (Evidence(600, ended_ms=700, floor=-1.0), "restore"),
         # more than a backchannel's voice, of which words were found

@@ -387,6 +387,16 @@ def test_a_second_look_may_say_that_nothing_was_meant() -> None:
     assert play(steps, 3000, FullDuplex(Judge())) == [*ASKED, "Hold", "restore 1"]
 
 
+def test_the_voice_is_not_restored_into_what_he_goes_on_to_say() -> None:
+    """He says two things. The verdict on the first ("mm hm") comes when the second has begun."""
+    steps: Steps = [*short_word(2300, "mm hm", -20), (2250, on(2250))]
+    steps += [(2300 + 100 * n, goes(2250, 100 * n)) for n in range(1, 4)]
+    told = play(steps, 2600, FullDuplex(Judge()))
+    assert told == [*ASKED, "Hold", "Hold"]
+    steps += [(2900, ends(2250, 300)), (2950, fin(2250, "yeah"))]
+    assert play(steps, 6000, FullDuplex(Judge())) == [*ASKED, "Hold", "Hold", "restore 1"]
+
+
 def test_a_second_look_that_is_late_finds_the_agent_speaking_and_still_counts() -> None:
     told = play(short_word(3300, "never mind", 194), 3400, FullDuplex(Judge()))
     assert told[:5] == [*ASKED, "Hold", "restore 1", "stop 1"]
