@@ -417,7 +417,7 @@ class Stream:
     async def _attempt(self) -> bool:
         """Connect, flush, hand over, tell: in this order. Whether another attempt makes sense."""
         grant = await self.kit.leave.ask("stt", self.kit.endpoint, self.call)
-        if not grant.granted:  # a circuit tells when it lets somebody through; a breaker that is away does not
+        if not grant.granted:  # a circuit tells when it lets somebody through; who is away does not
             return not grant.answered
         try:
             pinned = await self._open()

@@ -219,7 +219,7 @@ class InMidWord:
 
 SAID = (PLUS, HOUR, SPELL, PLUS, HOUR, SPELL, PLUS)
 SAID_AT_S = (0.3, 2.8, 5.3, 10.3, 12.8, 15.3, 23.3)
-"""With time for audio_in, which the third one kills: what it does not hear live, nobody strikes in mid-word.
+"""With time for audio_in, which the third kills: what it does not hear live is not struck in mid-word.
 And time for the recogniser before the last: on a busy machine it takes some seconds to come back."""
 
 
