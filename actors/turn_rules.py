@@ -206,7 +206,7 @@ class Conversation:
             utterance.dismissed = not utterance.undecided
 
     def _speaks_besides(self, utterance: Utterance) -> bool:
-        """Whether more of the caller's voice waits for its verdict, which restores the agent's or ends it."""
+        """Whether more of the caller's voice waits for a verdict, which restores the agent's or ends it."""
         return any(
             u is not utterance and u.over_agent and u.undecided and not u.restored
             for u in self._caller.live
