@@ -47,6 +47,7 @@ def vad(name: str, settings: Settings) -> Vad:
 def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
     from actors.degraded import Allowance
     from actors.doors import Anyone
+    from actors.evidence import SURE
     from actors.stream import Kit
     from actors.stt import SttActor
 
@@ -63,7 +64,7 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
         batch_interval_s=stt.batch_interval_s,
         batch_wait_s=stt.batch_wait_s,
         allowance=Allowance(stt.batch_budget_s),
-        sure_nats=2 * settings.turns.floor_nats,
+        sure_nats=SURE * settings.turns.floor_nats,
     )
     return SttActor(
         engine,

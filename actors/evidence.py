@@ -17,6 +17,8 @@ TURNING, CONTENT, HOLLOW, NONE, HUM, BACKCHANNEL = 0.8, -0.3, -1.7, -1.2, -1.7, 
 AGREE, LISTS, LENGTH, LENGTH_MS = 0.4, 0.25, 1.2, 300
 """The same of a word that both looks found; of the difference of the lists, in units of `list_nats`; and of
 the voice's length beyond `content_ms`, in units of `LENGTH_MS`. The latter two are bounded."""
+SURE, LASTING = 2.0, 1.5
+"""Times `floor_nats`: where the sound alone is sure; and what it takes while a voice lasts."""
 SEVERAL = 3
 """Hollow words, one after another, that are no mere hum any more: "you are you" for "who are you"."""
 LONGEST = 1.5
@@ -191,7 +193,7 @@ class Case:
     @property
     def far(self) -> bool:
         """Far softer than his question; one whose sound wants the floor may be softer by half as much."""
-        sure = max(self.e.floor, self.e.lasting / 1.5) >= self.limits.floor_nats
+        sure = max(self.e.floor, self.e.lasting / LASTING) >= self.limits.floor_nats
         return self.e.level_db < -self.limits.soft_db * (1.5 if sure else 1)
 
     @property
@@ -265,7 +267,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "it lasts, and by its sound it is no one voice but several, or none",
-        lambda c: c.e.lasting != 0 and c.e.lasting < 1.5 * c.limits.floor_nats,
+        lambda c: c.e.lasting != 0 and c.e.lasting < LASTING * c.limits.floor_nats,
         "restore",
     ),
     Rule(
@@ -285,7 +287,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "over: by its sound it surely wants the floor, and its words so far are not backchannels alone",
-        lambda c: c.over and c.e.floor >= 2 * c.limits.floor_nats and not (c.worded or c.echo),
+        lambda c: c.over and c.e.floor >= SURE * c.limits.floor_nats and not (c.worded or c.echo),
         "commit",
     ),
     Rule(
@@ -294,7 +296,7 @@ RULES: tuple[Rule, ...] = (
             c.over
             and not c.known
             and (
-                c.e.floor <= -2 * c.limits.floor_nats
+                c.e.floor <= -SURE * c.limits.floor_nats
                 or (c.e.voiced_ms < c.limits.hold_ms and c.e.floor < c.limits.floor_nats)
             )
         ),

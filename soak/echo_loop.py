@@ -107,6 +107,8 @@ class Loop:
                 onset_ms=settings.onset_ms,
                 hangover_ms=settings.hangover_ms,
                 min_level_dbfs=settings.min_level_dbfs,
+                noisy_speech=settings.noisy_speech,
+                stands_out_db=settings.stands_out_db,
             )
         )
         self._duplex = FullDuplex(Judge(Limits(hold_ms=COMMIT_MS, voice_ms=COMMIT_MS)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.agent_side import INTERRUPTED
 from actors.duplex import Duplex, FullDuplex, HalfDuplex
@@ -395,6 +397,38 @@ def test_the_voice_is_not_restored_into_what_he_goes_on_to_say() -> None:
     assert told == [*ASKED, "Hold", "Hold"]
     steps += [(2900, ends(2250, 300)), (2950, fin(2250, "yeah"))]
     assert play(steps, 6000, FullDuplex(Judge())) == [*ASKED, "Hold", "Hold", "restore 1"]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(70, 900),
+            st.integers(260, 900),
+            st.sampled_from(["mm hm", "", "hm", "okay"]),
+            st.integers(0, 1500),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_whatever_he_says_over_it_the_voice_is_held_for_nobody_in_the_end(
+    said: list[tuple[int, int, str, int, bool]],
+) -> None:
+    """One utterance after another: voice and pause in ms, words, how late they and a second look are."""
+    steps: Steps = [*SPEAKING]
+    at = 1200
+    for voiced, pause, words, late, second in said:
+        steps.append((at, on(at)))
+        steps += [(at + n, goes(at, n)) for n in range(64, voiced, 64)]
+        end = at + voiced + 250
+        steps.append((end, ends(at, voiced)))
+        final = Final(call=CALL, utterance=at * 16, text=words, start=0, end=0, second=second)
+        steps.append((end + late, final))
+        at += voiced + pause
+    told = play(steps, 20_000, FullDuplex(Judge()))
+    marks = [mark for mark in told if mark in ("Hold", "restore 1", "stop 1")]
+    assert not marks or marks[-1] != "Hold"
 
 
 def test_a_second_look_that_is_late_finds_the_agent_speaking_and_still_counts() -> None:
