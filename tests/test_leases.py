@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from actors.breaker import BreakerActor
+from actors.doors import Breaker
 from actors.leases import LONGEST_NS, Lease, Leases
 from bus.asking import Asker
 from bus.clock import ReplayClock
@@ -242,3 +243,15 @@ async def test_an_operator_trips_looks_and_resets() -> None:
         it.clock.set(it.clock.now() + 5 * S)  # the timer of the trip is gone with it
         await it.ask(AskBreakers())
         assert len(it.agent.past(BreakerChanged)) == 2
+
+
+async def test_no_answer_is_no_refusal() -> None:
+    """stt asks a breaker that is away again soon; one that said no tells when things have changed."""
+    async with door() as it:
+        asker = Asker(it.agent.context, it.agent.where, "breaker")
+        leave = Breaker(asker, "stt", 1)
+        refused = await leave.ask("stt", "", "a call that is over")
+        assert (refused.granted, refused.answered) == (False, True)
+        asker.close()
+        away = await leave.ask("stt", "", "")
+        assert (away.granted, away.answered) == (False, False)

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engines.pocketsphinx_child import plain
+from engines.pocketsphinx_child import COMMAND, MOST_ACTIVE, WORDS, Listener, load_decoder, plain
 from engines.protocols import EngineError, Hypothesis, SttEngine, SttSession
 from engines.stt_pocketsphinx import PocketsphinxEngine, PocketsphinxSession
 
@@ -435,3 +435,17 @@ async def test_a_decoder_that_cannot_run(
 )
 def test_a_token_as_a_plain_word(token: str, word: str) -> None:
     assert plain(token) == word
+
+
+def test_each_list_has_a_limit_of_its_own_and_what_is_heard_next_has_that_of_words() -> None:
+    """Without one, babble takes three times as long for the same words."""
+    decoder = load_decoder()
+    listener = Listener(decoder, 1600)
+    listener.begin(0, 0)
+    assert decoder.config["maxhmmpf"] == MOST_ACTIVE[WORDS]
+    list(listener.feed(_question()))
+    listener.finish()
+    listener._search(COMMAND)
+    assert decoder.config["maxhmmpf"] == MOST_ACTIVE[COMMAND]
+    assert [look.text for look in listener.again()] == [QUESTION]
+    assert decoder.config["maxhmmpf"] == MOST_ACTIVE[WORDS]
