@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import pytest
+import structlog
+
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+"""As an actor's logs: a traceback is a few lines. By default one draws every local variable, for 100 ms and
+more, during which a lane that has just failed answers nothing else."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -46,6 +46,8 @@ from tests.rig import rig, until
 
 pytestmark = pytest.mark.timeout(1200)  # of waiting for a core, mostly: it needs seconds
 TEXT = "Hi."
+STALL_MS = 60_000
+"""No verdict about this machine: its first sound has taken more than the 2 s that a call is given."""
 CANCELS = 210
 TOKENS = 32
 
@@ -418,7 +420,7 @@ async def test_a_cancel_is_released_when_the_worker_is_free(
     async with (
         asyncio.timeout(60),
         rig(Speech, roster=("tts",)) as agent,
-        agent.running(TtsActor(voice)),
+        agent.running(TtsActor(voice, stall_ms=STALL_MS)),
     ):
         agent.publish(Sentence(call="C1", turn=1, index=0, text=TEXT))
         await agent.heard(Speech, turn=1)
@@ -437,7 +439,7 @@ async def test_the_smoke_test_after_a_call_gives_way_to_a_sentence(
 ) -> None:
     """The sentence is, to the byte, what it would have been; the test is made afterwards."""
     voice = ChatterboxVoice(settings)
-    actor = TtsActor(voice, smoke=Phrase(TEXT, Bounds(1, 60_000, -110.0), quiet_ms=0))
+    actor = TtsActor(voice, stall_ms=STALL_MS, smoke=Phrase(TEXT, Bounds(1, 60_000, -110.0), quiet_ms=0))
     async with asyncio.timeout(60), rig(Speech) as agent, agent.running(actor):
         agent.publish(CallClosed(call="C0", reason="hung up"))
         await until(lambda: voice._model._run is not None)
