@@ -6,9 +6,11 @@ What goes out was written to the journal before; a successor goes on where the j
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -77,6 +79,8 @@ LASTING = FRAMES * HOP - BEFORE
 AGAIN = RATE
 """Samples of voice until it is looked at again."""
 RECENT = FRAMES * HOP + BEFORE + RATE
+SETTLED = RATE // 10
+"""Samples behind a mark from which on frames tell of it: however long it took to be told, the same ones."""
 
 
 class To16k:
@@ -144,11 +148,26 @@ class Ear:
     asked: int = 0
     """So much voice there was when `engines/floor.py` was asked about what lasts."""
 
+    owed: deque[Owed] = field(default_factory=deque)
+    """In their order; all behind one whose odds are not there yet wait for it."""
+
+    newest: SpeechMark | None = None
+    """What frames tell of speech."""
+
+    fresh: deque[SpeechMark] = field(default_factory=deque)
+    """Told, and not yet in frames."""
+
     def said(self, onset: int, end: int) -> bytes:
         """An utterance: its sound, with what surrounds it, for `engines/floor.py`."""
         at = self.recent_end - len(self.recent) // 2
         first, end = max(0, onset - BEFORE - at), max(0, end + BEHIND - at)
         return bytes(self.recent[2 * first : 2 * end])
+
+    def mark_at(self, first: int) -> SpeechMark | None:
+        """What a frame from sample `first` on tells of speech."""
+        while self.fresh and self.fresh[0].window + SETTLED <= first:
+            self.newest = self.fresh.popleft()
+        return self.newest
 
     def begin_at(self, rate: int, first: int, segmenter: Segmenter) -> None:
         """Behind a hole too long for silence: nothing before `first` matters any more."""
@@ -156,6 +175,25 @@ class Ear:
         self.pending.clear()
         self.fundamental = Fundamental()
         self.window_end = self.resampler.next_out
+
+
+class Asking(Protocol):
+    """Told a sound, tells the log-odds that it wants the floor: at once, or later in the same loop."""
+
+    def __call__(self, pcm: bytes, then: Callable[[float], None]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Owed:
+    """A mark to be told; `floor`: the odds that it wants the floor, None while they are not there."""
+
+    mark: Mark
+    window: Window
+    event: LinePcm
+    emit: Emit
+    floor: float | None = None
 
 
 class Asked(NamedTuple):
@@ -178,31 +216,16 @@ class AudioInActor:
         vad: Vad,
         settings: AudioInSettings,
         journal: CallerJournal | None = None,
-        floor: Callable[[bytes], float] | None = None,
+        floor: Asking | None = None,
     ) -> None:
         """`journal`: where sound is kept; the last minute of it in memory by default.
 
-        `floor`: log-odds that a short utterance wants the floor; none: that is not told.
+        `floor`: asked whether a short utterance wants the floor; none: that is not told.
         """
         self._floor = floor
         self._vad, self._settings = vad, settings
         self._journal = journal or CallerJournal()
-        self._thresholds = Thresholds(
-            speech=settings.threshold,
-            release=settings.release_threshold,
-            onset_ms=settings.onset_ms,
-            hangover_ms=settings.hangover_ms,
-            min_level_dbfs=settings.min_level_dbfs,
-            lull_ms=settings.lull_ms,
-            rise_db=settings.rise_db,
-            trial_ms=settings.trial_ms,
-            above_db=settings.above_db,
-            murmur_ms=settings.murmur_ms,
-            murmur_db=settings.murmur_db,
-            murmur_probability=settings.murmur_probability,
-            noisy_speech=settings.noisy_speech,
-            stands_out_db=settings.stands_out_db,
-        )
+        self._thresholds = thresholds(settings)
         self._ears: dict[tuple[str, int], Ear] = {}
         self._judge: Judge | None = getattr(vad, "judge", None)
         self._windows: list[Asked] = []
@@ -224,6 +247,8 @@ class AudioInActor:
             self._soon.cancel()
         self._windows.clear()
         self._ears.clear()
+        if self._floor is not None:
+            self._floor.close()
         self._journal.close()
 
     def gauges(self) -> dict[str, float]:
@@ -250,8 +275,7 @@ class AudioInActor:
             self._heard.pop(event.call, None)
             self._journal.journals.closed(event.call)
             for key in [key for key in self._ears if key[0] == event.call]:
-                self._judge_all()
-                del self._ears[key]
+                self._settle(self._ears.pop(key))
 
     def _hear(self, event: LinePcm, emit: Emit) -> None:
         if not 0 <= event.channel < MOST_CHANNELS or not event.samples:
@@ -274,7 +298,7 @@ class AudioInActor:
         if ear.resampler.hole_s(event.first) * 1000 <= self._settings.line_lost_ms:
             return True
         if event.again:
-            self._judge_all()
+            self._settle(ear)
             ear.begin_at(event.rate, event.first, Segmenter(self._thresholds))
         else:
             ear.intake.expected = ear.resampler.next_in
@@ -294,7 +318,7 @@ class AudioInActor:
         if (missing := max(0, missing - known)) > 0:
             log.error("the line has lost sound", call_id=event.call, first=first, samples=missing)
             first, sound = first + missing, pcm[2 * missing :]
-        newest = ear.journal.last_mark
+        newest = ear.mark_at(first)
         ear.journal.append(first, sound)
         for at in range(0, len(sound), 2 * RATE):
             some = sound[at : at + 2 * RATE]
@@ -347,11 +371,13 @@ class AudioInActor:
                 else loop.call_later(LINGER_S, self._judge_some)
             )
 
-    def _judge_all(self) -> None:
-        """Now: nothing of what waits may come behind what is next."""
+    def _settle(self, ear: Ear) -> None:
+        """Now: nothing of what waits may come behind what is next; what odds are missing stay so."""
         while self._soon is not None:
             self._soon.cancel()
             self._judge_some()
+        for owed in tuple(ear.owed):
+            self._answered(ear, owed, owed.floor or 0.0)
 
     def _judge_some(self) -> None:
         """One window of each channel that has any; a second one of a channel comes after its first."""
@@ -382,36 +408,45 @@ class AudioInActor:
             return [0.0] * len(some)
 
     def _tell(self, ear: Ear, event: LinePcm, windows: Iterable[Window], emit: Emit) -> None:
-        """A mark is told before it is written down: told twice does no harm, never told does."""
+        """What is found is told in its order, some of it with the odds that it wants the floor."""
         for window in windows:
             if window.end <= ear.told_to:
                 continue
             for mark in ear.segmenter.push(window):
-                emit(_event(event, mark, self._wants_floor(ear, mark)))
-                if isinstance(mark, Rose):
-                    continue  # of the moment: a successor need not know
-                ear.journal.mark(_written(mark, window, ear.journal.end))
+                owed = Owed(mark, window, event, emit)
+                ear.owed.append(owed)
+                sound = self._doubtful(ear, mark)
+                if self._floor is None or sound is None:
+                    self._answered(ear, owed, 0.0)
+                else:
+                    self._floor(sound, partial(self._answered, ear, owed))
 
-    def _wants_floor(self, ear: Ear, mark: Mark) -> float:
-        """By the sound of what has just ended, if it is short enough to tell; of what may be a murmur, too.
+    def _answered(self, ear: Ear, owed: Owed, floor: float) -> None:
+        """A mark is told before it is written down: told twice does no harm, never told does."""
+        owed.floor = floor
+        while ear.owed and ear.owed[0].floor is not None:
+            told = ear.owed.popleft()
+            told.emit(_event(told.event, told.mark, told.floor or 0.0))
+            if isinstance(told.mark, Rose):
+                continue  # of the moment: a successor need not know
+            written = _written(told.mark, told.window, ear.journal.end)
+            ear.journal.mark(written)
+            ear.fresh.append(written)
 
-        5 to 14 ms of computing.
-        """
-        if self._floor is None or not self._settings.floor_ms:
-            return 0.0
+    def _doubtful(self, ear: Ear, mark: Mark) -> bytes | None:
+        """The sound that has just ended, if it is short enough to tell by; of what may be a murmur, too."""
+        if not self._settings.floor_ms:
+            return None
         if isinstance(mark, Continued):
-            return (
-                self._floor(ear.said(mark.window.end - LASTING, mark.window.end))
-                if self._doubtful(ear, mark)
-                else 0.0
-            )
+            end = mark.window.end
+            return ear.said(end - LASTING, end) if self._may_murmur(ear, mark) else None
         if not isinstance(mark, Ended) or mark.murmur or not mark.voiced:
-            return 0.0
+            return None
         if mark.voiced > self._settings.floor_ms * 16 or mark.end - mark.onset > LONGEST:
-            return 0.0
-        return self._floor(ear.said(mark.onset, mark.end))
+            return None
+        return ear.said(mark.onset, mark.end)
 
-    def _doubtful(self, ear: Ear, mark: Continued) -> bool:
+    def _may_murmur(self, ear: Ear, mark: Continued) -> bool:
         """It lasts, and may be many voices: once a second of voice.
 
         Its level varies little, or stands little above what there is all the time.
@@ -462,6 +497,7 @@ class AudioInActor:
     def _resume(self, ear: Ear, event: LinePcm, emit: Emit) -> None:
         """Speech that was going on goes on; the detector hears the last seconds once more."""
         mark, end = ear.journal.last_mark, ear.journal.end
+        ear.newest = mark
         if mark is not None:
             ear.told_to = mark.window
             if mark.kind != "ended":
@@ -480,6 +516,26 @@ class AudioInActor:
             await emit.clock.sleep_until(emit.clock.now() + left_ns)
             silent_ms = (emit.clock.now() - self._heard.get(call, 0)) / 1e6
         emit(LineLost(call=call, silent_ms=int(silent_ms)))
+
+
+def thresholds(settings: AudioInSettings) -> Thresholds:
+    """The segmenter's, as config/fleet.toml has them."""
+    return Thresholds(
+        speech=settings.threshold,
+        release=settings.release_threshold,
+        onset_ms=settings.onset_ms,
+        hangover_ms=settings.hangover_ms,
+        min_level_dbfs=settings.min_level_dbfs,
+        lull_ms=settings.lull_ms,
+        rise_db=settings.rise_db,
+        trial_ms=settings.trial_ms,
+        above_db=settings.above_db,
+        murmur_ms=settings.murmur_ms,
+        murmur_db=settings.murmur_db,
+        murmur_probability=settings.murmur_probability,
+        unsure_speech=settings.unsure_speech,
+        stands_out_db=settings.stands_out_db,
+    )
 
 
 def _windows(ear: Ear, sound: bytes, probabilities: list[float]) -> Iterator[Window]:

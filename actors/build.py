@@ -21,12 +21,13 @@ Build = Callable[[Settings, Context, Endpoints], Actor]
 
 
 def _audio_in(settings: Settings, context: Context, where: Endpoints) -> Actor:
+    from actors.aside import Aside
     from actors.audio_in import AudioInActor
     from actors.caller_journal import CallerJournal
     from engines.floor import Floor
 
     journal = CallerJournal(settings.journal_dir, settings.journal)
-    floor = Floor() if settings.audio_in.floor_ms else None
+    floor = Aside(Floor()) if settings.audio_in.floor_ms else None
     return AudioInActor(vad(settings.audio_in.vad, settings), settings.audio_in, journal, floor)
 
 

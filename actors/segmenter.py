@@ -14,12 +14,10 @@ DENSE_WINDOWS = 8
 """So long, a quarter of a second, each window is reported: the agent's voice is about to be held."""
 FLOOR_UP_DB = 0.15
 """A window louder than the floor lifts it so much: 4.7 dB a second."""
-NOISY_DBFS = -60.0
-"""A background at this level or above is noise that takes the detector's sureness from it."""
-NOISY_WINDOWS = 4
-"""So long, 128 ms, a voice stands out of it until it is taken for one."""
-NOISY_RELEASE = 0.8
-"""Share of `noisy_speech` at which such a voice goes on."""
+UNSURE_WINDOWS = 4
+"""So long, 128 ms, what the detector is not sure of stands out until it is taken for a voice."""
+UNSURE_RELEASE = 0.8
+"""Share of `unsure_speech` at which such a voice goes on."""
 LEARN = 0.06
 """Share of a window in the background's level: half a second is remembered."""
 
@@ -41,7 +39,7 @@ class Thresholds:
     murmur_ms: float = 1024
     murmur_db: float = 9.0
     murmur_probability: float = 0.9
-    noisy_speech: float = 0.25
+    unsure_speech: float = 0.25
     stands_out_db: float = 12.0
 
 
@@ -110,8 +108,8 @@ class Segmenter:
     `murmur_db` (its tenth and ninetieth percentiles) and the detector is not sure of it, several people
     talk somewhere: that is the background, and speech must be `above_db` louder.
 
-    Amid noise the detector is less sure of a voice, of a narrow one above all. Where the background can be
-    heard, what stands out of it by `stands_out_db` needs `noisy_speech` only, for NOISY_WINDOWS on average.
+    The detector is less sure of a narrow voice, and of any amid noise. What stands out of the background
+    by `stands_out_db` needs `unsure_speech` only, on average of UNSURE_WINDOWS.
     """
 
     def __init__(self, thresholds: Thresholds) -> None:
@@ -120,7 +118,7 @@ class Segmenter:
         self._trial = 0
         self._onset: int | None = None
         self._candidate = 0
-        self._standing: deque[Window] = deque(maxlen=NOISY_WINDOWS)
+        self._standing: deque[Window] = deque(maxlen=UNSURE_WINDOWS)
         self._voiced = 0
         self._last_voiced = 0
         self._windows = 0
@@ -173,11 +171,11 @@ class Segmenter:
             self._candidate += WINDOW
         if self._candidate >= self._t.onset_ms * 16:
             return [self._start(self._candidate, window)]
-        sure = sum(one.probability for one in self._standing) / NOISY_WINDOWS
-        if len(self._standing) == NOISY_WINDOWS and sure >= self._t.noisy_speech:
+        sure = sum(one.probability for one in self._standing) / UNSURE_WINDOWS
+        if len(self._standing) == UNSURE_WINDOWS and sure >= self._t.unsure_speech:
             self._recent.clear()
             self._recent.extend(self._standing)
-            return [self._start(NOISY_WINDOWS * WINDOW, window)]
+            return [self._start(UNSURE_WINDOWS * WINDOW, window)]
         return []
 
     def _start(self, length: int, window: Window) -> Started:
@@ -189,9 +187,9 @@ class Segmenter:
         return Started(self._onset, window)
 
     def _stands_out(self, window: Window) -> bool:
-        """Out of a background that can be heard."""
         above_db = window.level_dbfs - self._background
-        return self._background >= NOISY_DBFS and above_db >= self._t.stands_out_db
+        loud = window.level_dbfs >= self._t.min_level_dbfs and above_db >= self._t.stands_out_db
+        return loud and window.probability >= self._t.rise_probability
 
     def _speaking(self, window: Window, onset: int) -> list[Mark]:
         self._windows += 1
@@ -234,7 +232,10 @@ class Segmenter:
         return sure < self._t.murmur_probability
 
     def _is_voiced(self, window: Window) -> bool:
-        if self._stands_out(window) and window.probability >= NOISY_RELEASE * self._t.noisy_speech:
+        if (
+            self._stands_out(window)
+            and window.probability >= UNSURE_RELEASE * self._t.unsure_speech
+        ):
             return True
         above_db = window.level_dbfs - self._background
         return window.probability >= self._t.release and above_db >= self._t.above_db / 2

@@ -119,7 +119,7 @@ class AudioIn(Section, frozen=True):
     murmur_ms: Annotated[int, Meta(ge=320, le=10_000)] = 1024
     murmur_db: Annotated[float, Meta(ge=0.0, le=40.0)] = 9.0
     murmur_probability: Probability = 0.9
-    noisy_speech: Probability = 0.25
+    unsure_speech: Probability = 0.25
     stands_out_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 12.0
     floor_ms: Annotated[int, Meta(ge=0, le=1500)] = 1500
     lasting_ms: Annotated[int, Meta(ge=320, le=10_000)] = 1300

@@ -23,7 +23,7 @@ from ops.replay_plan import NotReplayable
 from ops.replay_stage import NEVER_MS, ReplayFailed, Stage
 from schemas import Audio, BusGap, CallClosed, CallOpened, Cancel, Heartbeat
 
-ENGINE_S = {"stt": 3.0, "llm": 5.0, "tts": 3.0}
+ENGINE_S = {"audio_in": 3.0, "stt": 3.0, "llm": 5.0, "tts": 3.0}
 """Real time for an engine to say what it said in the recording; what is later counts as missing."""
 START_S = {"llm": 5.0}
 LONGEST_START_S = 60.0

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import soxr
 
-from actors.audio_in import BEFORE, BEHIND, LONGEST, RECENT
+from actors.audio_in import BEFORE, BEHIND, LONGEST, RECENT, thresholds
 from actors.duplex import FullDuplex
 from actors.evidence import Evidence, Judge, Limits
 from actors.gain import Gain
-from actors.segmenter import WINDOW, Ended, Mark, Rose, Segmenter, Started, Thresholds, Window
+from actors.segmenter import WINDOW, Ended, Mark, Rose, Segmenter, Started, Window
 from bus.settings import AudioIn, Playback
 from engines.echo import LocalEcho
 from engines.echo_webrtc import WebrtcEcho
@@ -100,17 +100,7 @@ class Loop:
         self._path, self._ear = EchoPath(room, active_dbfs(agent)), Ear(room)
         self.echo = LocalEcho(WebrtcEcho())
         self._vad = vad.open()
-        self._segmenter = Segmenter(
-            Thresholds(
-                speech=settings.threshold,
-                release=settings.release_threshold,
-                onset_ms=settings.onset_ms,
-                hangover_ms=settings.hangover_ms,
-                min_level_dbfs=settings.min_level_dbfs,
-                noisy_speech=settings.noisy_speech,
-                stands_out_db=settings.stands_out_db,
-            )
-        )
+        self._segmenter = Segmenter(thresholds(settings))
         self._duplex = FullDuplex(Judge(Limits(hold_ms=COMMIT_MS, voice_ms=COMMIT_MS)))
         self._gain = Gain(RATE, self._playback.ramp_ms)
         self._orders: list[tuple[int, float]] = []

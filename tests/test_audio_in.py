@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from actors.aside import Aside
 from actors.audio_in import AudioInActor, To16k
 from actors.caller_journal import CallerJournal
 from bus.asking import Asker
@@ -219,7 +222,7 @@ async def test_the_sound_of_a_short_utterance_is_judged_when_it_ends(windows: in
         seen.append(np.frombuffer(pcm, np.int16))
         return 2.5
 
-    judging = AudioInActor(Loudness(), AudioIn(), CallerJournal(), floor)
+    judging = AudioInActor(Loudness(), AudioIn(), CallerJournal(), Aside(floor))
     async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(judging):
         line(agent, sound)
         ended = await agent.heard(SpeechEnded)
@@ -231,6 +234,63 @@ async def test_the_sound_of_a_short_utterance_is_judged_when_it_ends(windows: in
     assert ended.floor == 2.5
     [pcm] = seen
     assert np.array_equal(pcm, sound[ended.onset - 6400 : ended.end + 4000])
+
+
+@dataclass
+class Slow:
+    """Networks that answer when they are told to."""
+
+    owed: list[Callable[[float], None]] = field(default_factory=list)
+
+    def __call__(self, pcm: bytes, then: Callable[[float], None]) -> None:
+        self.owed.append(then)
+
+    def close(self) -> None: ...
+
+
+async def test_what_comes_behind_a_question_waits_for_its_answer_and_sound_does_not() -> None:
+    slow, said = Slow(), np.concatenate([tone(20 * WINDOW), np.zeros(20 * WINDOW, np.int16)])
+    judging = AudioInActor(Loudness(), AudioIn(), CallerJournal(), slow)
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(judging):
+        line(agent, np.concatenate([said, said]))
+        await agent.heard(CallerPcm, 80 * WINDOW // 320)
+        await until(lambda: len(slow.owed) == 2)
+        assert len(agent.past(SpeechStarted)) == 1
+        assert not agent.past(SpeechEnded)
+        slow.owed[1](-1.5)
+        assert not agent.past(SpeechEnded)
+        slow.owed[0](2.5)
+        await agent.heard(SpeechEnded, 2)
+        kinds = SpeechStarted, SpeechEnded
+        told = [event for event, _ in agent.events if isinstance(event, kinds)]
+        assert [type(event) for event in told] == [*kinds, *kinds]
+        assert [event.floor for event in agent.past(SpeechEnded)] == [2.5, -1.5]
+
+
+async def test_a_call_that_closes_is_told_all_without_the_odds_that_are_missing() -> None:
+    slow, said = Slow(), np.concatenate([tone(20 * WINDOW), np.zeros(20 * WINDOW, np.int16)])
+    judging = AudioInActor(Loudness(), AudioIn(), CallerJournal(), slow)
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(judging):
+        line(agent, said)
+        await until(lambda: len(slow.owed) == 1)
+        agent.publish(CallClosed(call="C1", reason="hung up"))
+        assert (await agent.heard(SpeechEnded)).floor == 0.0
+        slow.owed[0](2.5)  # too late
+    assert len(agent.past(SpeechEnded)) == 1
+
+
+async def test_networks_that_fail_tell_nothing() -> None:
+    def broken(pcm: bytes) -> float:
+        raise ValueError("no such layer")
+
+    told: list[float] = []
+    aside = Aside(broken)
+    async with asyncio.timeout(40):
+        for _ in range(2):
+            aside(b"", told.append)
+        await until(lambda: len(told) == 2)
+    aside.close()
+    assert told == [0.0, 0.0]
 
 
 async def test_channels_are_heard_apart() -> None:

@@ -7,7 +7,7 @@ are there is not measured but set (WORDS_MS): as on an idle box.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,17 +63,27 @@ class Sensed(msgspec.Struct, frozen=True):
     lasting: dict[int, bytes]
 
 
+class Asked(list[bytes]):
+    """What networks are asked about is kept, and they answer nothing."""
+
+    def __call__(self, pcm: bytes, then: Callable[[float], None]) -> None:
+        self.append(pcm)
+        then(0.0)
+
+    def close(self) -> None: ...
+
+
 class Ear:
     """audio_in alone, and the `emit` it is given."""
 
     def __init__(self, settings: Settings) -> None:
-        self._kept: list[bytes] = []
+        self._kept = Asked()
         self._marks: list[Mark] = []
         self.short: dict[int, bytes] = {}
         self.lasting: dict[int, bytes] = {}
         self.at_ns, self.clock = 0, None
         detector = vad(settings.audio_in.vad, settings)
-        self.actor = AudioInActor(detector, settings.audio_in, None, self._ask)
+        self.actor = AudioInActor(detector, settings.audio_in, None, self._kept)
 
     def __call__(self, event: Event) -> bool:
         """What the actor tells."""
@@ -96,10 +106,6 @@ class Ear:
         self.actor.react(frame, self)  # type: ignore[arg-type] # of an Emit it takes no more than there is
         marks, self._marks = self._marks, []
         return marks
-
-    def _ask(self, pcm: bytes) -> float:
-        self._kept.append(pcm)
-        return 0.0
 
 
 @dataclass

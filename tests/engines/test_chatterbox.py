@@ -439,7 +439,9 @@ async def test_the_smoke_test_after_a_call_gives_way_to_a_sentence(
 ) -> None:
     """The sentence is, to the byte, what it would have been; the test is made afterwards."""
     voice = ChatterboxVoice(settings)
-    actor = TtsActor(voice, stall_ms=STALL_MS, smoke=Phrase(TEXT, Bounds(1, 60_000, -110.0), quiet_ms=0))
+    actor = TtsActor(
+        voice, stall_ms=STALL_MS, smoke=Phrase(TEXT, Bounds(1, 60_000, -110.0), quiet_ms=0)
+    )
     async with asyncio.timeout(60), rig(Speech) as agent, agent.running(actor):
         agent.publish(CallClosed(call="C0", reason="hung up"))
         await until(lambda: voice._model._run is not None)
