@@ -415,7 +415,7 @@ class AudioInActor:
             for mark in ear.segmenter.push(window):
                 owed = Owed(mark, window, event, emit)
                 ear.owed.append(owed)
-                sound = self._doubtful(ear, mark)
+                sound = self._doubtful(ear, mark, window)
                 if self._floor is None or sound is None:
                     self._answered(ear, owed, 0.0)
                 else:
@@ -433,14 +433,16 @@ class AudioInActor:
             ear.journal.mark(written)
             ear.fresh.append(written)
 
-    def _doubtful(self, ear: Ear, mark: Mark) -> bytes | None:
-        """The sound that has just ended, if it is short enough to tell by; of what may be a murmur, too."""
-        if not self._settings.floor_ms:
+    def _doubtful(self, ear: Ear, mark: Mark, window: Window) -> bytes | None:
+        """The sound that has just ended, if it is short enough to tell by; that of what seems a murmur."""
+        if not self._settings.floor_ms or isinstance(mark, Rose | Started):
             return None
+        if isinstance(mark, Ended) and mark.murmur:
+            return ear.said(window.end - LASTING, window.end)
         if isinstance(mark, Continued):
-            end = mark.window.end
-            return ear.said(end - LASTING, end) if self._may_murmur(ear, mark) else None
-        if not isinstance(mark, Ended) or mark.murmur or not mark.voiced:
+            lasts = self._may_murmur(ear, mark)
+            return ear.said(window.end - LASTING, window.end) if lasts else None
+        if not mark.voiced:
             return None
         if mark.voiced > self._settings.floor_ms * 16 or mark.end - mark.onset > LONGEST:
             return None

@@ -89,7 +89,7 @@ class Limits:
     soft_db: float = 22
     list_nats: float = 40
     floor_nats: float = 2.0
-    lean_nats: float = 0.4
+    lean_nats: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class Evidence:
     comes back. `level_db`: against the caller's voice when he last asked something. `second`: what a
     second look made of it; `awaited`: one is under way. `floor`: log-odds, by its sound, that it is meant.
     `lasting`: the same of what lasts and varies little in level, asked meanwhile; 0.0: not asked.
+    `murmur`: it ended because by its level it seems to be many voices; `floor` is that of its last seconds.
     """
 
     voiced_ms: float
@@ -122,6 +123,7 @@ class Evidence:
     awaited: bool = False
     floor: float = 0.0
     lasting: float = 0.0
+    murmur: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,12 @@ class Case:
 
     @property
     def far(self) -> bool:
-        """Far softer than his question; one whose sound wants the floor may be softer by half as much."""
+        """Far softer than his question; one whose sound wants the floor may be softer by half as much.
+
+        So may a stop word that its sound does not speak against.
+        """
         sure = max(self.e.floor, self.e.lasting / LASTING) >= self.limits.floor_nats
+        sure = sure or (self.e.floor > 0 and any(heard.stop for heard in self.both))
         return self.e.level_db < -self.limits.soft_db * (1.5 if sure else 1)
 
     @property
@@ -259,10 +265,15 @@ class Rule:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule("an explicit stop word", lambda c: any(heard.stop for heard in c.both), "commit"),
     Rule(
         "somebody far from the telephone, or another conversation",
         lambda c: c.far and c.heard_enough,
+        "restore",
+    ),
+    Rule("an explicit stop word", lambda c: any(heard.stop for heard in c.both), "commit"),
+    Rule(
+        "by its level several voices far off, and by its sound it does not surely want the floor",
+        lambda c: c.e.murmur and c.e.floor < SURE * c.limits.floor_nats,
         "restore",
     ),
     Rule(

@@ -162,11 +162,13 @@ class Conversation:
     def _on_speech_ended(self, event: SpeechEnded, at_ns: int) -> None:
         if (utterance := self._caller.ends(event, at_ns)) is None:
             return
-        if event.murmur:
+        over_agent = utterance.over_agent
+        self._weigh(utterance)
+        if event.murmur and not (
+            over_agent and not utterance.over_agent
+        ):  # nobody's, unless it interrupted
             self._restore([utterance])
             utterance.dismissed = True
-        else:
-            self._weigh(utterance)
 
     def _on_partial(self, event: Partial, at_ns: int) -> None:
         if utterance := self._caller.utterances.get(event.utterance):
@@ -227,6 +229,7 @@ class Conversation:
             awaited=utterance.second_due,
             floor=utterance.floor,
             lasting=utterance.lasting,
+            murmur=utterance.murmur,
         )
 
     def _verdicts_due(self) -> list[int]:

@@ -215,6 +215,7 @@ class Utterance:
     level_dbfs: float = -120.0
     floor: float = 0.0
     lasting: float = 0.0
+    murmur: bool = False
     begun_ns: int = 0
     news_ns: int = 0
     ended_ns: int = 0

@@ -1,20 +1,24 @@
 """Whether a short utterance wants the floor: its sound goes in, log-odds come out. Pure; numpy alone.
 
-Convolutional networks of two kinds, small enough to run beside everything else (9 ms of one thread):
-some look at a log-mel spectrogram, some at Google's speech embedding, which has heard people. They were
+Convolutional networks of three kinds, small enough to run beside everything else: some look at a log-mel
+spectrogram, some at Google's speech embedding, which has heard people; and where these are not sure, some
+at what half of Whisper hears (for a quarter of what is asked). They were
 trained on synthetic speech by `soak/floor/train.py`: backchannels ("mm-hm", "yeah", "of course") against
 everything else one says in a second, in rooms, on telephones, amid noise. They know no words, so they need
-no recogniser; docs/decisions/0008 and 0009.
+no recogniser; docs/decisions/0008, 0009 and 0010.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from engines.speech_embedding import SpeechEmbedding
+from engines.turn_encoder import SIZE as EARS
+from engines.turn_encoder import TurnEncoder
 
 RATE = 16_000
 HOP, WINDOW, FFT = 160, 400, 512
@@ -22,8 +26,12 @@ BANDS, FRAMES = 32, 200
 LOW_HZ, HIGH_HZ = 200.0, 3600.0
 """What a telephone leaves of a voice: so it makes little difference."""
 QUIET, LOUD = -9.0, 4.0
+SURE = 4.0
+"""Nats: where the quick networks are so sure, the slow ones are not asked."""
 Array = npt.NDArray[np.float32]
 ZERO, SCALE = np.float32(0), np.float32(0.25)
+Kind = Literal["spectrogram", "embedding", "ears"]
+KINDS: tuple[Kind, ...] = ("spectrogram", "embedding", "ears")
 SHIPPED = Path(__file__).with_name("models") / "floor.npz"
 
 
@@ -61,14 +69,14 @@ class Floor:
 
     `floor(pcm)` of 16-bit samples at 16 kHz, up to two seconds. Raises OSError or ValueError when its
     file can't be read: arrays named `NETWORK.conv0`, `NETWORK.bias0`, …, `NETWORK.hidden`, `NETWORK.out`.
-    Networks of the embedding have `NETWORK.mean` and `NETWORK.scale` besides. `gains`: what the mean of the
-    odds of the former and that of the latter are multiplied with before they are added.
+    Networks of the embedding and of Whisper's ears have `NETWORK.mean` and `NETWORK.scale` besides.
+    `gains`: what the mean of the odds of each kind is multiplied with before they are added.
     """
 
     def __init__(self, path: Path = SHIPPED) -> None:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name].astype(np.float32) for name in file.files}
-        self._gains = arrays.pop("gains", np.ones(2, np.float32))
+        self._gains = arrays.pop("gains", np.ones(len(KINDS), np.float32))
         names = sorted({name.partition(".")[0] for name in arrays})
         networks = [
             Network(
@@ -76,22 +84,27 @@ class Floor:
             )
             for name in names
         ]
-        self._kinds = [[n for n in networks if n.of_embedding is kind] for kind in (False, True)]
+        self._kinds = [[n for n in networks if n.kind == kind] for kind in KINDS]
         self._embedding = SpeechEmbedding() if self._kinds[1] else None
+        self._encoder = TurnEncoder() if self._kinds[2] else None
         if not networks:
             raise ValueError(f"{path} holds no network")
 
     def __call__(self, pcm: bytes) -> float:
         """Natural log-odds: above 0 it wants the floor, below it only shows that it listens."""
         sound = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
-        seen = [spectrogram(sound), self._embedding(sound) if self._embedding else None]
-        return float(
-            sum(
-                gain * sum(network.odds(features) for network in networks) / len(networks)
-                for gain, features, networks in zip(self._gains, seen, self._kinds, strict=True)
-                if features is not None and networks
-            )
-        )
+        odds = self._odds(0, spectrogram(sound))
+        if self._embedding is not None:
+            odds += self._odds(1, self._embedding(sound))
+        if self._encoder is not None and abs(odds) < SURE:
+            odds += self._odds(2, self._encoder(sound))
+        return odds
+
+    def _odds(self, kind: int, features: Array) -> float:
+        """Of all networks of a kind."""
+        networks = self._kinds[kind]
+        said = sum(network.odds(features) for network in networks)
+        return float(self._gains[kind]) * said / max(1, len(networks))
 
 
 class Network:
@@ -105,15 +118,17 @@ class Network:
         self._layers = [(arrays[f"conv{n}"], arrays[f"bias{n}"]) for n in range(depth)]
         self._hidden = arrays["hidden"], arrays["hidden_bias"]
         self._out = arrays["out"], arrays["out_bias"]
-        self.of_embedding = "mean" in arrays
         self._mean, self._scale = arrays.get("mean", ZERO), arrays.get("scale", SCALE)
+        self.kind: Kind = "spectrogram"
+        if "mean" in arrays:
+            self.kind = "ears" if self._mean.size == EARS else "embedding"
 
     def odds(self, features: Array) -> float:
-        """Log-odds of a spectrogram, or of an embedding: [time, bands]."""
+        """Log-odds of a spectrogram, of an embedding, or of what Whisper hears: [time, bands]."""
         x = (features - self._mean) * self._scale
         for number, (weights, bias) in enumerate(self._layers, 1):
             x = np.maximum(_convolved(x, weights) + bias, 0)
-            if number < len(self._layers) and not self.of_embedding:
+            if number < len(self._layers) and self.kind == "spectrogram":
                 half = len(x) // 2
                 x = np.maximum(x[: 2 * half : 2], x[1 : 2 * half : 2])
         pooled = np.concatenate([x.mean(axis=0), x.max(axis=0)])

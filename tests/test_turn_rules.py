@@ -153,6 +153,18 @@ SCENES: dict[str, tuple[Steps, int, list[str]]] = {
         5000,
         [*ASKED, "restore 1"],
     ),
+    "one voice that varies as little as many do is one all the same, by its sound": (
+        [
+            *SPEAKING,
+            (1150, on(1150)),
+            (
+                1400,
+                SpeechEnded(call=CALL, onset=18_400, end=18_400, voiced=0, murmur=True, floor=4.0),
+            ),
+        ],
+        1500,
+        [*ASKED, "stop 1"],
+    ),
     "words that come late still commit": (
         [*SPEAKING, *over(1150, 250, "hold on")],
         1700,
@@ -427,7 +439,7 @@ def test_whatever_he_says_over_it_the_voice_is_held_for_nobody_in_the_end(
         steps.append((end + late, final))
         at += voiced + pause
     told = play(steps, 20_000, FullDuplex(Judge()))
-    marks = [mark for mark in told if mark in ("Hold", "restore 1", "stop 1")]
+    marks = [mark for mark in told if mark.split()[0] in ("Hold", "restore", "stop")]
     assert not marks or marks[-1] != "Hold"
 
 

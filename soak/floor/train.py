@@ -3,7 +3,7 @@
 Runs where torch is (`make engine-nemo` or `make engine-chatterbox`). Tells after each epoch how well it
 does on the shipped callers, whose voices it never hears: the area under the curve, and the share of floor
 takers found at 5 % of the backchannels mistaken. `--kind embedding` trains networks of the speech embedding
-alone; networks of the other kind that are in the file stay.
+alone, `--kind ears` those of half of Whisper's; networks of other kinds that are in the file stay.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engines.floor import BANDS, RATE, SCALE, SHIPPED, Array, spectrogram
+from engines.floor import BANDS, KINDS, RATE, SCALE, SHIPPED, SURE, Array, Kind, spectrogram
 from engines.floor import Network as FloorNetwork
 from engines.speech_embedding import SIZE, SpeechEmbedding
+from engines.turn_encoder import SIZE as EARS
+from engines.turn_encoder import STEPS as EAR_STEPS
+from engines.turn_encoder import TurnEncoder
 from ops import wav
 from soak import caller_set
 from soak.duplex.trials import DUPLEX
@@ -42,7 +45,6 @@ STEPS = 16
 WORDS = 0.3
 """Weight of the second task of a network of the embedding: which phrase it is."""
 NOBODY = "(nobody)"
-Kind = Literal["spectrogram", "embedding"]
 Clip = tuple[int, str, wav.Samples]
 """Whether it takes the floor, what is said, and its samples at 16 kHz."""
 
@@ -93,48 +95,94 @@ class OfEmbedding(nn.Module):  # type: ignore[misc] # the same
         return self.out(hidden)[:, 0], self.phrase(hidden)
 
 
+class OfEars(OfEmbedding):
+    """What Whisper hears is made narrower, then goes through two convolutions of five steps."""
+
+    def __init__(self, phrases: int) -> None:
+        super().__init__(phrases)
+        self.norm = nn.BatchNorm1d(EARS, affine=False)
+        sizes = (EARS, SIZE, SIZE)
+        self.layers = nn.ModuleList(
+            nn.Conv1d(size, SIZE, width, padding=width // 2)
+            for size, width in zip(sizes, (1, 5, 5), strict=True)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(SIZE) for _ in self.layers)
+
+    def forward(self, x: torch.Tensor, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[batch, EAR_STEPS, EARS], of which `steps` count, to log-odds [batch], logits of phrases."""
+        there = (torch.arange(EAR_STEPS)[None] < steps[:, None]).float()[:, None]
+        x = self.drop_bands(self.norm(x.transpose(1, 2)) * there)
+        for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            x = torch.relu(norm(layer(self.drop(x) if number else x))) * there
+        pooled = torch.cat([x.sum(2) / steps[:, None], x.amax(2)], 1)
+        hidden = self.drop(torch.relu(self.hidden(pooled)))
+        return self.out(hidden)[:, 0], self.phrase(hidden)
+
+
+NETWORKS: dict[Kind, type[OfEmbedding]] = {"embedding": OfEmbedding, "ears": OfEars}
+
+
 @dataclass(frozen=True)
 class Examples:
-    """What the networks look at, by kind; how many steps of the embedding count; what is true."""
+    """What the networks look at, by kind; how many steps of it count; what is true."""
 
     seen: dict[Kind, npt.NDArray[np.float16]]
-    steps: npt.NDArray[np.int64]
+    steps: dict[Kind, npt.NDArray[np.int64]]
     takes: npt.NDArray[np.float32]
     texts: npt.NDArray[np.str_]
 
     @staticmethod
-    def of(clips: list[Clip], copies: int, seed: int) -> Examples:
+    def of(clips: list[Clip], copies: int, seed: int, kinds: Sequence[Kind] = KINDS) -> Examples:
         """Each clip spoiled `copies` times, and sounds of nobody."""
         count = int(len(clips) * copies * (1 + NO_VOICES))
-        made: list[tuple[int, str, Array, Array, int]] = []
-        with Pool(initializer=_given, initargs=(clips, len(clips) * copies, seed)) as pool:
+        made: list[Example] = []
+        with Pool(initializer=_given, initargs=(clips, len(clips) * copies, seed, kinds)) as pool:
             for number, example in enumerate(pool.imap(_example, range(count), 64), 1):
                 if example is not None:
                     made.append(example)
                 if number % 5000 == 0:
                     print(f"{number} of {count} examples", flush=True)
-        takes, texts, spectra, embeddings, steps = zip(*made, strict=True)
+        takes, texts, seen = zip(*made, strict=True)
+        steps = {kind: np.array([len(one[kind]) for one in seen]) for kind in kinds}
         return Examples(
             {
-                "spectrogram": np.array(spectra, np.float16),
-                "embedding": np.array(embeddings, np.float16),
+                kind: _side_by_side([one[kind] for one in seen], int(steps[kind].max()))
+                for kind in kinds
             },
-            np.array(steps),
+            steps,
             np.array(takes, np.float32),
             np.array(texts),
         )
+
+
+Example = tuple[int, str, dict[Kind, npt.NDArray[np.float16]]]
+
+
+def _side_by_side(rows: list[npt.NDArray[np.float16]], steps: int) -> npt.NDArray[np.float16]:
+    """[examples, steps, numbers], zeros behind what is shorter."""
+    made = np.zeros((len(rows), steps, rows[0].shape[1]), np.float16)
+    for number, row in enumerate(rows):
+        made[number, : len(row)] = row
+    return made
 
 
 _work: dict[str, Any] = {}
 """What each process of the pool was given."""
 
 
-def _given(clips: list[Clip], said: int, seed: int) -> None:
+def _given(clips: list[Clip], said: int, seed: int, kinds: Sequence[Kind]) -> None:
     others = [sound for _, _, sound in clips]
-    _work.update(clips=clips, others=others, said=said, seed=seed, embedding=SpeechEmbedding())
+    embedding, encoder = SpeechEmbedding(), TurnEncoder()
+    looks = {
+        "spectrogram": spectrogram,
+        "embedding": lambda sound: embedding(sound, STEPS),
+        "ears": encoder,
+    }
+    looks = {kind: looks[kind] for kind in kinds}
+    _work.update(clips=clips, others=others, said=said, seed=seed, looks=looks)
 
 
-def _example(number: int) -> tuple[int, str, Array, Array, int] | None:
+def _example(number: int) -> Example | None:
     """One clip or, from number `said` on, nobody's sound; the same for the same seed and number."""
     rng = np.random.default_rng((_work["seed"], number))
     takes, text, clip = _work["clips"][number % len(_work["clips"])]
@@ -145,9 +193,11 @@ def _example(number: int) -> tuple[int, str, Array, Array, int] | None:
         sound = spoiled(no_voice(_work["others"], rng), _work["others"], rng)
     if sound is None:
         return None
-    embedding = _work["embedding"](sound, STEPS)
-    padded = np.pad(embedding, ((0, STEPS - len(embedding)), (0, 0)))
-    return takes, text, spectrogram(sound), padded, len(embedding)
+    return (
+        takes,
+        text,
+        {kind: look(sound).astype(np.float16) for kind, look in _work["looks"].items()},
+    )
 
 
 def shipped() -> list[Clip]:
@@ -177,7 +227,7 @@ def train(
     """
     torch.manual_seed(seed)
     phrases, which = np.unique(examples.texts, return_inverse=True)
-    network = Network() if kind == "spectrogram" else OfEmbedding(len(phrases))
+    network = NETWORKS[kind](len(phrases)) if kind in NETWORKS else Network()
     rng = np.random.default_rng(seed)
     steps = epochs * (len(examples.takes) // BATCH)
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-2)
@@ -194,7 +244,7 @@ def train(
                 x = _masked(x, rng)
             takes = torch.from_numpy(examples.takes[chosen])
             weights = torch.where(takes > 0.5, (1 - share) / share, 1.0)
-            odds, said = network(x, torch.from_numpy(examples.steps[chosen]))
+            odds, said = network(x, torch.from_numpy(examples.steps[kind][chosen]))
             losses = functional.binary_cross_entropy_with_logits(
                 odds, takes * 0.96 + 0.02, reduction="none"
             )
@@ -232,7 +282,7 @@ def judged(network: nn.Module, kind: Kind, examples: Examples) -> npt.NDArray[np
         parts = [
             network(
                 torch.from_numpy(examples.seen[kind][at : at + 512].astype(np.float32)),
-                torch.from_numpy(examples.steps[at : at + 512]),
+                torch.from_numpy(examples.steps[kind][at : at + 512]),
             )[0]
             for at in range(0, len(examples.takes), 512)
         ]
@@ -275,42 +325,54 @@ def kept(path: Path, kinds: Sequence[Kind]) -> dict[str, dict[str, Array]]:
     for name, array in arrays.items():
         network, _, rest = name.partition(".")
         named.setdefault(network, {})[rest] = array
-    return {
-        n: a
-        for n, a in named.items()
-        if ("embedding" if "mean" in a else "spectrogram") not in kinds
-    }
+    return {n: a for n, a in named.items() if FloorNetwork(a).kind not in kinds}
 
 
 def weighed(networks: dict[str, dict[str, Array]], held: Examples) -> Array:
-    """How much the odds of each kind count: a logistic regression on the shipped callers, two numbers."""
-    odds = []
-    for kind in ("spectrogram", "embedding"):
-        mine = [
-            of
-            for a in networks.values()
-            if (of := FloorNetwork(a)).of_embedding is (kind == "embedding")
-        ]
-        seen = zip(held.seen[kind].astype(np.float32), held.steps, strict=True)
-        rows = [x[:steps] if kind == "embedding" else x for x, steps in seen]
-        odds.append([np.mean([n.odds(row) for n in mine]) if mine else 0.0 for row in rows])
-    x = torch.tensor(np.array(odds).T, dtype=torch.float32)
-    gains = torch.full((2,), 0.5, requires_grad=True)
-    share = float(held.takes.mean())
-    takes = torch.from_numpy(held.takes)
-    weights = torch.where(takes > 0.5, (1 - share) / share, 1.0)
+    """How much the odds of each kind count: logistic regressions on the shipped callers, three numbers.
+
+    The last is that of the slow kind, of what the others are not sure of.
+    """
+    odds = np.array([_odds(networks, kind, held) for kind in KINDS]).T
+    gains = _gains(odds[:, :2], np.zeros(len(odds)), held.takes)
+    quick = odds[:, :2] @ gains
+    unsure = np.abs(quick) < SURE
+    slow = _gains(odds[unsure, 2:], quick[unsure], held.takes[unsure])
+    for name, all_of_it in (("quick", quick), ("all", quick + unsure * (odds[:, 2:] @ slow))):
+        area, found = score(all_of_it.astype(np.float32), held.takes)
+        print(
+            f"{name}: shipped callers: area {area:.3f}, {100 * found:.0f} % found at 5 % mistaken"
+        )
+    return np.concatenate([gains, slow])
+
+
+def _odds(networks: dict[str, dict[str, Array]], kind: Kind, held: Examples) -> list[float]:
+    """The mean of all networks of a kind, of each example; zeros where there is none."""
+    mine = [network for a in networks.values() if (network := FloorNetwork(a)).kind == kind]
+    rows = zip(held.seen[kind].astype(np.float32), held.steps[kind], strict=True)
+    return [
+        float(np.mean([n.odds(row[:steps]) for n in mine])) if mine else 0.0 for row, steps in rows
+    ]
+
+
+def _gains(
+    odds: npt.NDArray[Any], known: npt.NDArray[Any], takes: npt.NDArray[np.float32]
+) -> Array:
+    """What the columns are multiplied with before they are added to what is known."""
+    x, plus = torch.tensor(odds, dtype=torch.float32), torch.tensor(known, dtype=torch.float32)
+    gains = torch.full((odds.shape[1],), 0.5, requires_grad=True)
+    share = float(takes.mean())
+    truth = torch.from_numpy(takes)
+    weights = torch.where(truth > 0.5, (1 - share) / share, 1.0)
     optimiser = torch.optim.LBFGS([gains], max_iter=100)
 
     def loss() -> torch.Tensor:
         optimiser.zero_grad()
-        value = functional.binary_cross_entropy_with_logits(x @ gains, takes, weight=weights)
+        value = functional.binary_cross_entropy_with_logits(x @ gains + plus, truth, weight=weights)
         value.backward()
         return value
 
     optimiser.step(loss)
-    both = (x @ gains).detach().numpy()
-    area, found = score(both, held.takes)
-    print(f"all: shipped callers: area {area:.3f}, {100 * found:.0f} % found at 5 % mistaken")
     return np.asarray(gains.detach().numpy(), np.float32)
 
 
@@ -337,15 +399,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=Path, required=True, nargs="+")
     parser.add_argument("--out", type=Path, default=SHIPPED)
-    parser.add_argument("--kind", choices=("both", "spectrogram", "embedding"), default="both")
+    parser.add_argument("--kind", choices=("all", *KINDS), default="all")
     parser.add_argument("--networks", type=int, default=4, help="of each kind")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--copies", type=int, default=2, help="times each clip is spoiled")
     order = parser.parse_args()
     clips = [clip for path in order.clips for clip in clips_of(path)]
     held = Examples.of([c for c in shipped() if len(c[2]) < 1.6 * RATE], 6, 1)
-    _work.update(examples=Examples.of(clips, order.copies, 2), held=held, epochs=order.epochs)
-    kinds: list[Kind] = ["spectrogram", "embedding"] if order.kind == "both" else [order.kind]
+    kinds: list[Kind] = list(KINDS) if order.kind == "all" else [order.kind]
+    examples = Examples.of(clips, order.copies, 2, kinds)
+    _work.update(examples=examples, held=held, epochs=order.epochs)
     jobs = [(kind, seed) for kind in kinds for seed in range(order.networks)]
     with Pool() as pool:
         made = pool.starmap(trained, jobs, 1)
