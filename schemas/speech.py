@@ -8,8 +8,8 @@ from schemas.event import Audio, Event
 class CallerPcm(Audio, frozen=True, tag="caller.pcm"):
     """Caller sound at 16 kHz, numbered from the start of the call. Media lane.
 
-    `onset` names the newest speech known before this sound (-1: none yet), `ended` whether it is over,
-    `voiced` how much of it was voice, in samples: the events that tell it may be lost on their lane.
+    `onset` names the newest speech known 100 ms before this sound (-1: none yet), `ended` whether it is
+    over, `voiced` how much of it was voice, in samples: the events that tell it may be lost on their lane.
     """
 
     channel: int = 0
