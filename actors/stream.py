@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,9 +19,11 @@ from ulid import ULID
 
 from actors import told
 from actors.backoff import ATTEMPTS, backoff_s
+from actors.batches import Batches
 from actors.channel import LONGEST_SILENCE, Channel
 from actors.degraded import Allowance, Chunk, Degraded
 from actors.doors import PIECE, Grant, Leave, Sounds
+from actors.kept_sound import REPLAY_S, KeptSound
 from actors.pinned import Pinned, failing
 from actors.segments import Segment
 from actors.speakers import Speakers
@@ -34,7 +36,6 @@ from schemas import (
     EngineFailed,
     EngineWorked,
     Event,
-    Replayed,
     SessionOpened,
     SpeechContinued,
     SpeechEnded,
@@ -47,10 +48,6 @@ from schemas import (
 
 log = structlog.get_logger()
 RATE = 16_000
-REPLAY_S = 10.0
-"""How long audio_in may be away before sound it alone has is given up."""
-AGAIN_S = 0.1
-"""Until it is asked again, when it has said no."""
 LAST_WORDS_S = 30.0
 """How long a hang-up waits for words still owed by a live session, before the batch engine gets them."""
 LOOK_S = 0.25
@@ -101,7 +98,8 @@ class Stream:
         self._lock, self._flushing = asyncio.Lock(), asyncio.Lock()
         self._recovering = False
         self._closing = False
-        self._batch_hangs = False
+        self._kept = KeptSound(call, number, kit.sounds, emit.clock)
+        self._batches = Batches(call, kit.batch, kit.allowance, kit.batch_wait_s, self._kept, emit)
         self._settled = asyncio.Event()
         self._told_to = self.channel.covered_to
         self._last_words: set[asyncio.Task[None]] = set()
@@ -182,7 +180,7 @@ class Stream:
         """Ask the journal for what comes after the last known sample, up to `to` or to its end."""
         while self.kit.sounds is not None and (to is None or self.channel.heard_to < to):
             try:
-                piece = await self._piece(self.channel.heard_to, PIECE, patience_s)
+                piece = await self._kept.piece(self.channel.heard_to, PIECE, patience_s)
             except NoAnswer:
                 return
             if piece is None or not piece.pcm:
@@ -196,19 +194,6 @@ class Stream:
                 self._mark(mark)
             self._hear(at, piece.pcm[2 * (at - piece.first) :])
             await asyncio.sleep(0)
-
-    async def _piece(self, first: int, most: int, patience_s: float = REPLAY_S) -> Replayed | None:
-        """From the journal, whose keeper may be away for a while. Raises NoAnswer."""
-        assert self.kit.sounds is not None
-        clock = self._emit.clock
-        until_ns = clock.now() + int(patience_s * 1e9)
-        while True:
-            try:
-                return await self.kit.sounds.piece(self.call, self.number, first, most)
-            except NoAnswer:
-                if clock.now() >= until_ns:
-                    raise
-            await clock.sleep_until(clock.now() + int(AGAIN_S * 1e9))
 
     def _mark(self, mark: SpeechMark) -> None:
         if mark.kind == "started":
@@ -278,7 +263,7 @@ class Stream:
                 self._degrade(str(error), full=isinstance(error, Full))
 
     async def _owed_sounds(self) -> list[bytes]:
-        return [await self._sound(start, end) for start, end in self.channel.owed_ranges()]
+        return [await self._kept.sound(start, end) for start, end in self.channel.owed_ranges()]
 
     async def _report(self, pinned: Pinned) -> None:
         """What a session makes of it, under its own name, until it ends."""
@@ -434,7 +419,7 @@ class Stream:
             raise
         try:
             await self.kit.leave.give_back(grant, "worked")
-            if not self._batch_hangs:  # else the new session gets it all
+            if not self._batches.hangs:  # else the new session gets it all
                 await self._flush()
             async with self._flushing, self._lock:
                 if self._closing:
@@ -463,7 +448,7 @@ class Stream:
         """No event is taken meanwhile: what is owed goes to the new session, then what comes."""
         assert self.degraded is not None
         sounds = await self._owed_sounds()
-        was, self.degraded, self._batch_hangs = self.degraded, None, False
+        was, self.degraded, self._batches.hangs = self.degraded, None, False
         self.waits_for_place = False
         try:
             self._adopt(pinned, sounds)
@@ -501,7 +486,7 @@ class Stream:
         stt_session, guess = str(ULID()), None
         if spoken:
             first, end = spoken[0][0], spoken[-1][1]
-            guess = await self._recognised(first, end)
+            guess = await self._batches.recognised(first, end)
             if guess is None:
                 return False
             speakers = Speakers(self.number)
@@ -515,63 +500,6 @@ class Stream:
                 self._say(told.of_batch(self.call, segment))
         log.info("batch", call_id=self.call, to=chunk.end, utterances=owed - len(self.channel.owed))
         return True
-
-    async def _recognised(self, first: int, end: int) -> Hypothesis | None:
-        """What the batch engine makes of samples [first, end); None when it could not be asked."""
-        kit = self.kit
-        if kit.batch is None:
-            return None
-        if not kit.allowance.spend((end - first) / RATE, self._emit.clock.now()):
-            log.warning("batch budget used up; the sound is kept", call_id=self.call)
-            return None
-        limit_s = kit.batch_wait_s + (end - first) / RATE
-        try:
-            sound = await self._sound(first, end)
-            guess = await self._in_time(kit.batch.transcribe(sound, first), limit_s)
-        except EngineError as error:
-            log.error("batch failed; the chunk stays in front", call_id=self.call, error=str(error))
-            self._emit(EngineFailed(call=self.call, service="stt_batch", error=str(error)))
-            return None
-        self._emit(EngineWorked(call=self.call, service="stt_batch"))
-        return guess
-
-    async def _in_time(self, work: Coroutine[Any, Any, Hypothesis], limit_s: float) -> Hypothesis:
-        """A batch engine that hangs has failed: nothing waits for it for ever."""
-        clock = self._emit.clock
-        task = asyncio.get_running_loop().create_task(work)
-        late = False
-
-        def stop() -> None:
-            nonlocal late
-            late = True
-            task.cancel()
-
-        alarm = clock.call_at(clock.now() + int(limit_s * 1e9), stop)
-        try:
-            with failing():
-                return await task
-        except asyncio.CancelledError:
-            if late:
-                self._batch_hangs = True
-                raise EngineError(
-                    f"no words from the batch engine within {limit_s:.0f} s"
-                ) from None
-            raise
-        finally:
-            alarm.cancel()
-
-    async def _sound(self, first: int, end: int) -> bytes:
-        """Samples [first, end) from the journal; silence for what it does not have."""
-        sound = bytearray()
-        while self.kit.sounds is not None and (at := first + len(sound) // 2) < end:
-            try:
-                piece = await self._piece(at, min(PIECE, end - at))
-            except NoAnswer:
-                raise EngineError("audio_in does not answer: its journal is needed") from None
-            if piece is None or not piece.pcm or piece.first >= end:
-                break
-            sound += bytes(2 * (piece.first - at)) + piece.pcm
-        return bytes(sound[: 2 * (end - first)]).ljust(2 * (end - first), b"\0")
 
     # -- the transcript ---------------------------------------------------------------------------
 
