@@ -22,8 +22,7 @@ from engines.speech_embedding import (
     _layer,
     steps,
 )
-from ops import wav
-from soak import caller_set
+from tests.alike import nearness
 
 Numbers = npt.NDArray[np.float32]
 EMBEDDING = SpeechEmbedding()
@@ -100,15 +99,9 @@ def test_a_step_depends_on_its_own_sound_alone() -> None:
 
 
 def test_the_same_words_of_other_voices_are_nearer_than_other_words() -> None:
-    """What it is for: it tells words, not voices. The mean over time, by the cosine."""
-    clips = [c for c in caller_set.load() if c.text in ("mm-hm", "okay", "hold on", "stop please")]
-    made = [(c.text, EMBEDDING(wav.read(c.path) / 32768).mean(axis=0)) for c in clips]
-    mean = np.mean([vector for _, vector in made], axis=0)
-    units = [(text, (v - mean) / np.linalg.norm(v - mean)) for text, v in made]
-    pairs = [(a[0] == b[0], a[1] @ b[1]) for n, a in enumerate(units) for b in units[:n]]
-    same = [near for alike, near in pairs if alike]
-    other = [near for alike, near in pairs if not alike]
-    assert np.mean(same) > np.mean(other) + 0.3
+    """What it is for: it tells words, not voices."""
+    same, other = nearness(EMBEDDING)
+    assert same > other + 0.3
 
 
 @pytest.mark.parametrize("content", [None, b"no numpy file"])

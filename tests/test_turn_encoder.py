@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from engines.turn_encoder import BANDS, HEADS, SIZE, STEPS, TurnEncoder, _beside, _gelu, mel_bands
 from ops import wav
 from soak import caller_set
+from tests.alike import nearness
 
 Numbers = npt.NDArray[np.float64]
 ENCODER = TurnEncoder()
@@ -113,15 +114,8 @@ def test_steps_follow_the_length_and_loudness_makes_no_difference(
 
 
 def test_the_same_words_of_other_voices_are_nearer_than_other_words() -> None:
-    """The mean over time, by the cosine."""
-    clips = [c for c in caller_set.load() if c.text in ("mm-hm", "okay", "hold on", "stop please")]
-    made = [(c.text, ENCODER(wav.read(c.path) / 32768).mean(axis=0)) for c in clips]
-    mean = np.mean([vector for _, vector in made], axis=0)
-    units = [(text, (v - mean) / np.linalg.norm(v - mean)) for text, v in made]
-    pairs = [(a[0] == b[0], a[1] @ b[1]) for n, a in enumerate(units) for b in units[:n]]
-    same = [near for alike, near in pairs if alike]
-    other = [near for alike, near in pairs if not alike]
-    assert np.mean(same) > np.mean(other) + 0.3
+    same, other = nearness(ENCODER)
+    assert same > other + 0.3
 
 
 @pytest.mark.parametrize("content", [None, b"no numpy file"])
