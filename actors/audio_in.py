@@ -437,16 +437,11 @@ class AudioInActor:
         """The sound that has just ended, if it is short enough to tell by; that of what seems a murmur."""
         if not self._settings.floor_ms or isinstance(mark, Rose | Started):
             return None
-        if isinstance(mark, Ended) and mark.murmur:
-            return ear.said(window.end - LASTING, window.end)
         if isinstance(mark, Continued):
             lasts = self._may_murmur(ear, mark)
             return ear.said(window.end - LASTING, window.end) if lasts else None
-        if not mark.voiced:
-            return None
-        if mark.voiced > self._settings.floor_ms * 16 or mark.end - mark.onset > LONGEST:
-            return None
-        return ear.said(mark.onset, mark.end)
+        stretch = telling(mark, window, self._settings.floor_ms)
+        return None if stretch is None else ear.said(*stretch)
 
     def _may_murmur(self, ear: Ear, mark: Continued) -> bool:
         """It lasts, and may be many voices: once a second of voice.
@@ -518,6 +513,15 @@ class AudioInActor:
             await emit.clock.sleep_until(emit.clock.now() + left_ns)
             silent_ms = (emit.clock.now() - self._heard.get(call, 0)) / 1e6
         emit(LineLost(call=call, silent_ms=int(silent_ms)))
+
+
+def telling(mark: Ended, window: Window, floor_ms: float) -> tuple[int, int] | None:
+    """The samples by which one can tell what has ended, in `window`: the last of what seems a murmur."""
+    if mark.murmur:
+        return window.end - LASTING, window.end
+    if not 0 < mark.voiced <= floor_ms * 16 or mark.end - mark.onset > LONGEST:
+        return None
+    return mark.onset, mark.end
 
 
 def thresholds(settings: AudioInSettings) -> Thresholds:

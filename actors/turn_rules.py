@@ -164,9 +164,8 @@ class Conversation:
             return
         over_agent = utterance.over_agent
         self._weigh(utterance)
-        if event.murmur and not (
-            over_agent and not utterance.over_agent
-        ):  # nobody's, unless it interrupted
+        interrupted = over_agent and not utterance.over_agent
+        if event.murmur and not interrupted:  # nobody's
             self._restore([utterance])
             utterance.dismissed = True
 

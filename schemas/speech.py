@@ -62,8 +62,9 @@ class SpeechContinued(Event, frozen=True, tag="speech.continued"):
 class SpeechEnded(Event, frozen=True, tag="speech.ended"):
     """Speech that began at `onset` had its last voiced sample before `end` (16 kHz).
 
-    `murmur`: it was nobody's but the sound of many voices far off; the background from now on.
-    `floor`: natural log-odds, by its sound, that it wants the floor; 0.0 where it is too long to tell.
+    `murmur`: by its level it was nobody's but the sound of many voices far off; the background from now on.
+    `floor`: natural log-odds, by its sound, that it wants the floor; 0.0 where it is too long to tell. Of a
+    murmur that of its last two seconds: where it is sure, it was one voice after all.
     """
 
     onset: int

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import soxr
 
-from actors.audio_in import BEFORE, BEHIND, LONGEST, RECENT, thresholds
+from actors.audio_in import BEFORE, BEHIND, RECENT, telling, thresholds
 from actors.duplex import FullDuplex
 from actors.evidence import Evidence, Judge, Limits
 from actors.gain import Gain
@@ -143,10 +143,11 @@ class Loop:
             self._windows += 1
             level = level_dbfs(bytes(self._open_window[: 2 * WINDOW]))
             del self._open_window[: 2 * WINDOW]
-            for mark in self._segmenter.push(Window(self._windows * WINDOW, probability, level)):
-                self._take(mark)
+            window = Window(self._windows * WINDOW, probability, level)
+            for mark in self._segmenter.push(window):
+                self._take(mark, window)
 
-    def _take(self, mark: Mark) -> None:
+    def _take(self, mark: Mark, window: Window) -> None:
         """playback ducks at an onset; the duplex rule judges each later report."""
         if isinstance(mark, Rose):
             return
@@ -158,19 +159,20 @@ class Loop:
         utterance, ended = self.outcome.utterances[-1], isinstance(mark, Ended)
         utterance.voiced = mark.voiced
         utterance.end = mark.end if isinstance(mark, Ended) else mark.window.end
-        floor = self._wants_floor(mark) if isinstance(mark, Ended) else 0.0
+        floor = self._wants_floor(mark, window) if isinstance(mark, Ended) else 0.0
+        murmur = isinstance(mark, Ended) and mark.murmur
         voiced_ms = mark.voiced * 1000 / RATE
-        evidence = Evidence(voiced_ms, ended_ms=0.0 if ended else None, floor=floor)
+        evidence = Evidence(voiced_ms, ended_ms=0.0 if ended else None, floor=floor, murmur=murmur)
         verdict = self._duplex.judge(evidence)
         if verdict == "commit" and utterance.committed is None:
             utterance.committed = self._windows * WINDOW
         if ended:
             self._orders.append((due, 0.0))
 
-    def _wants_floor(self, mark: Ended) -> float:
+    def _wants_floor(self, mark: Ended, window: Window) -> float:
         """As audio_in asks it of an utterance that has just ended."""
-        if not 0 < mark.voiced <= self._floor_ms * RATE // 1000 or mark.end - mark.onset > LONGEST:
+        if (stretch := telling(mark, window, self._floor_ms)) is None:
             return 0.0
         at = self._windows * WINDOW + len(self._open_window) // 2 - len(self._recent) // 2
-        first, end = max(0, mark.onset - BEFORE - at), max(0, mark.end + BEHIND - at)
+        first, end = max(0, stretch[0] - BEFORE - at), max(0, stretch[1] + BEHIND - at)
         return self._floor(bytes(self._recent[2 * first : 2 * end]))

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pytest
 
 from actors.aside import Aside
-from actors.audio_in import AudioInActor, To16k
+from actors.audio_in import AudioInActor, To16k, telling
 from actors.caller_journal import CallerJournal
+from actors.segmenter import Ended, Window
 from bus.asking import Asker
 from bus.journal import Disk
 from bus.journal import Journal as Files
@@ -265,6 +266,25 @@ async def test_what_comes_behind_a_question_waits_for_its_answer_and_sound_does_
         told = [event for event, _ in agent.events if isinstance(event, kinds)]
         assert [type(event) for event in told] == [*kinds, *kinds]
         assert [event.floor for event in agent.past(SpeechEnded)] == [2.5, -1.5]
+
+
+@pytest.mark.parametrize(
+    ("ended", "stretch"),
+    [
+        (Ended(32_000, 40_000, 8000), (32_000, 40_000)),
+        (Ended(32_000, 40_000, 0), None),
+        (Ended(32_000, 58_000, 24_001), None),  # more voice than tells anything
+        (Ended(32_000, 60_000, 8000), None),  # longer than the networks see
+        (
+            Ended(32_000, 32_000, 0, murmur=True),
+            (64_000 - 25_600, 64_000),
+        ),  # its last, and 400 ms before
+    ],
+)
+def test_what_one_can_tell_by_whether_it_was_meant(
+    ended: Ended, stretch: tuple[int, int] | None
+) -> None:
+    assert telling(ended, Window(64_000, 0.0, -60.0), 1500) == stretch
 
 
 async def test_frames_tell_of_speech_from_100_ms_behind_it_on_however_soon_it_was_told() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.floor import BANDS, FRAMES, LOUD, QUIET, RATE, SCALE, Floor, Network, spectrogram
+from engines.turn_encoder import SIZE as EARS
 from ops import wav
 from soak import caller_set
 from soak.duplex.trials import DUPLEX
@@ -59,6 +60,30 @@ def test_silence_and_nothing_at_all_want_nothing_in_particular() -> None:
     floor = Floor()
     for pcm in (b"", bytes(2), bytes(64_000)):
         assert np.isfinite(floor(pcm))
+
+
+def says(odds: float, bands: int) -> dict[str, npt.NDArray[np.float32]]:
+    """A network that says the same of every sound."""
+    zeros = {"conv0": (1, bands, 4), "bias0": 4, "hidden": (2, 8), "hidden_bias": 2, "out": 2}
+    made = {name: np.zeros(shape, np.float32) for name, shape in zeros.items()}
+    return made | {"out_bias": np.array(odds, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("quick", "all_of_it"), [(3.9, 4.9), (-3.9, -2.9), (4.0, 4.0), (-4.1, -4.1)]
+)
+def test_the_slow_networks_are_asked_where_the_quick_ones_are_not_sure(
+    tmp_path: Path, quick: float, all_of_it: float
+) -> None:
+    """A gain of half of what they say is added."""
+    slow = says(2.0, EARS) | {
+        "mean": np.zeros(EARS, np.float32),
+        "scale": np.ones(EARS, np.float32),
+    }
+    arrays = {f"quick.{name}": array for name, array in says(quick, BANDS).items()}
+    arrays |= {f"slow.{name}": array for name, array in slow.items()}
+    np.savez(tmp_path / "both.npz", gains=np.array([1, 1, 0.5], np.float32), **arrays)  # type: ignore[arg-type] # numpy's stub: names of its own
+    assert Floor(tmp_path / "both.npz")(PCM) == pytest.approx(all_of_it, abs=1e-5)
 
 
 def plainly(arrays: dict[str, npt.NDArray[np.float64]], x: npt.NDArray[np.float64]) -> float:
