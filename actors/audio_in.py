@@ -6,36 +6,44 @@ What goes out was written to the journal before; a successor goes on where the j
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import samplerate
 import structlog
 
 from actors.caller_journal import CallerJournal
-from actors.fundamental import Fundamental, restored
+from actors.ear import (
+    LASTING,
+    RATE,
+    RECENT,
+    WINDOW_BYTES,
+    Ear,
+    Owed,
+    To16k,
+    event_of,
+    kept_sound,
+    telling,
+    thresholds,
+    windows_of,
+    written,
+)
+from actors.fundamental import restored
 from actors.intake import Intake, line_position
 from actors.segmenter import (
     WINDOW,
     Continued,
-    Ended,
     Mark,
     Rose,
     Segmenter,
     Started,
-    Thresholds,
     Window,
 )
-from bus.journal import Journal
 from bus.runtime import Emit, Runtime
 from bus.settings import AudioIn as AudioInSettings
-from engines.energy import sound_dbfs, sounds_dbfs
-from engines.floor import FRAMES, HOP
+from engines.energy import sounds_dbfs
 from engines.protocols import Vad, VadSession
 from schemas import (
     CallClosed,
@@ -47,16 +55,10 @@ from schemas import (
     LinePcm,
     LineResend,
     Refused,
-    SpeechContinued,
-    SpeechEnded,
-    SpeechLikely,
-    SpeechMark,
-    SpeechStarted,
     Transcribed,
 )
 
 log = structlog.get_logger()
-RATE = 16_000
 Judge = Callable[[Sequence[VadSession], npt.NDArray[np.float32]], list[float]]
 FEW = 8
 """Channels up to which a window is judged in the loop's next pass."""
@@ -67,114 +69,11 @@ What is computed for eight windows at once takes a third of what each alone woul
 """
 CONFIRM_EVERY = 8000
 """Samples at 16 kHz between two confirmations to the line: 500 ms."""
-WINDOW_BYTES = 2 * WINDOW
 WARM_UP = 2 * RATE
 """Sound a voice activity detector hears again before it goes on in the middle of a call."""
 MOST_CHANNELS = 8
-BEFORE, BEHIND = 6400, 4000
-"""Samples (16 kHz) around an utterance that are looked at with it: as the network was trained."""
-LONGEST = FRAMES * HOP - BEFORE
-LASTING = FRAMES * HOP - BEFORE
-"""Of what lasts, so much is looked at."""
 AGAIN = RATE
 """Samples of voice until it is looked at again."""
-RECENT = FRAMES * HOP + BEFORE + RATE
-SETTLED = RATE // 10
-"""Samples behind a mark from which on frames tell of it: however long it took to be told, the same ones."""
-
-
-class To16k:
-    """Sound at any rate goes in, the same at 16 kHz comes out; keeps count of samples."""
-
-    def __init__(self, rate: int, first: int = 0) -> None:
-        self.rate = rate
-        self.next_in = first
-        self.next_out = first * RATE // rate
-        self._resampler = None if rate == RATE else samplerate.Resampler("sinc_fastest", 1)
-
-    def hole_s(self, first: int) -> float:
-        """How much is missing before sample `first`."""
-        return max(0, first - self.next_in) / self.rate
-
-    def hole(self, first: int) -> int:
-        """The same in samples at 16 kHz."""
-        return max(0, first - self.next_in) * RATE // self.rate
-
-    def push(self, first: int, pcm: bytes) -> tuple[int, bytes]:
-        """The number of the first sample that comes out, and the samples.
-
-        What was pushed before is skipped; a hole is filled with silence, so that positions stay
-        true.
-        """
-        known = self.next_in - first
-        if known > 0:
-            pcm = pcm[2 * known :]
-        elif known < 0:
-            pcm = bytes(-2 * known) + pcm
-        self.next_in += len(pcm) // 2
-        out = self._resample(pcm)
-        first_out, self.next_out = self.next_out, self.next_out + len(out) // 2
-        return first_out, out
-
-    def _resample(self, pcm: bytes) -> bytes:
-        if self._resampler is None:
-            return pcm
-        samples = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
-        out = self._resampler.process(samples, RATE / self.rate)
-        return bytes((np.clip(out, -1, 1) * 32767).astype(np.int16).tobytes())
-
-
-@dataclass
-class Ear:
-    """One channel of one call."""
-
-    intake: Intake
-    resampler: To16k
-    journal: Journal
-    vad: VadSession
-    segmenter: Segmenter
-    window_end: int
-    recent_end: int = 0
-    told_to: int = 0
-    """Windows up to here were judged by a predecessor."""
-    confirmed: int = 0
-    fundamental: Fundamental = field(default_factory=Fundamental)
-    pending: bytearray = field(default_factory=bytearray)
-    recent: bytearray = field(default_factory=bytearray)
-    """The last sound that the detector was given."""
-    waiting: int = 0
-    """Samples behind `window_end` that the detector has yet to judge."""
-
-    asked: int = 0
-    """So much voice there was when `engines/floor.py` was asked about what lasts."""
-
-    owed: deque[Owed] = field(default_factory=deque)
-    """In their order; all behind one whose odds are not there yet wait for it."""
-
-    newest: SpeechMark | None = None
-    """What frames tell of speech."""
-
-    fresh: deque[SpeechMark] = field(default_factory=deque)
-    """Told, and not yet in frames."""
-
-    def said(self, onset: int, end: int) -> bytes:
-        """An utterance: its sound, with what surrounds it, for `engines/floor.py`."""
-        at = self.recent_end - len(self.recent) // 2
-        first, end = max(0, onset - BEFORE - at), max(0, end + BEHIND - at)
-        return bytes(self.recent[2 * first : 2 * end])
-
-    def mark_at(self, first: int) -> SpeechMark | None:
-        """What a frame from sample `first` on tells of speech."""
-        while self.fresh and self.fresh[0].window + SETTLED <= first:
-            self.newest = self.fresh.popleft()
-        return self.newest
-
-    def begin_at(self, rate: int, first: int, segmenter: Segmenter) -> None:
-        """Behind a hole too long for silence: nothing before `first` matters any more."""
-        self.resampler, self.segmenter = To16k(rate, first), segmenter
-        self.pending.clear()
-        self.fundamental = Fundamental()
-        self.window_end = self.resampler.next_out
 
 
 class Asking(Protocol):
@@ -183,17 +82,6 @@ class Asking(Protocol):
     def __call__(self, pcm: bytes, then: Callable[[float], None]) -> None: ...
 
     def close(self) -> None: ...
-
-
-@dataclass
-class Owed:
-    """A mark to be told; `floor`: the odds that it wants the floor, None while they are not there."""
-
-    mark: Mark
-    window: Window
-    event: LinePcm
-    emit: Emit
-    floor: float | None = None
 
 
 class Asked(NamedTuple):
@@ -357,7 +245,7 @@ class AudioInActor:
         ear.recent_end = ear.window_end + ear.waiting + whole // 2
         if self._judge is None:
             probabilities = self._judged(ear, event, sound)
-            self._tell(ear, event, _windows(ear, sound, probabilities), emit)
+            self._tell(ear, event, windows_of(ear, sound, probabilities), emit)
             return
         ear.waiting += whole // 2
         for at in range(0, whole, WINDOW_BYTES):
@@ -426,12 +314,12 @@ class AudioInActor:
         owed.floor = floor
         while ear.owed and ear.owed[0].floor is not None:
             told = ear.owed.popleft()
-            told.emit(_event(told.event, told.mark, told.floor or 0.0))
+            told.emit(event_of(told.event, told.mark, told.floor or 0.0))
             if isinstance(told.mark, Rose):
                 continue  # of the moment: a successor need not know
-            written = _written(told.mark, told.window, ear.journal.end)
-            ear.journal.mark(written)
-            ear.fresh.append(written)
+            mark = written(told.mark, told.window, ear.journal.end)
+            ear.journal.mark(mark)
+            ear.fresh.append(mark)
 
     def _doubtful(self, ear: Ear, mark: Mark, window: Window) -> bytes | None:
         """The sound that has just ended, if it is short enough to tell by; that of what seems a murmur."""
@@ -502,7 +390,7 @@ class AudioInActor:
                 end = min(end, mark.window)
         ear.window_end = max(0, end - WARM_UP) // WINDOW * WINDOW
         log.info("going on with a channel", call_id=event.call, at=ear.journal.end)
-        self._listen(ear, event, _kept(ear.journal, ear.window_end), emit)
+        self._listen(ear, event, kept_sound(ear.journal, ear.window_end), emit)
 
     async def _watch(self, call: str, emit: Emit) -> None:
         """Say once that the line is gone when no sample has come for `line_lost_ms`."""
@@ -513,104 +401,3 @@ class AudioInActor:
             await emit.clock.sleep_until(emit.clock.now() + left_ns)
             silent_ms = (emit.clock.now() - self._heard.get(call, 0)) / 1e6
         emit(LineLost(call=call, silent_ms=int(silent_ms)))
-
-
-def telling(mark: Ended, window: Window, floor_ms: float) -> tuple[int, int] | None:
-    """The samples by which one can tell what has ended, in `window`: the last of what seems a murmur."""
-    if mark.murmur:
-        return window.end - LASTING, window.end
-    if not 0 < mark.voiced <= floor_ms * 16 or mark.end - mark.onset > LONGEST:
-        return None
-    return mark.onset, mark.end
-
-
-def thresholds(settings: AudioInSettings) -> Thresholds:
-    """The segmenter's, as config/fleet.toml has them."""
-    return Thresholds(
-        speech=settings.threshold,
-        release=settings.release_threshold,
-        onset_ms=settings.onset_ms,
-        hangover_ms=settings.hangover_ms,
-        min_level_dbfs=settings.min_level_dbfs,
-        lull_ms=settings.lull_ms,
-        rise_db=settings.rise_db,
-        trial_ms=settings.trial_ms,
-        above_db=settings.above_db,
-        murmur_ms=settings.murmur_ms,
-        murmur_db=settings.murmur_db,
-        murmur_probability=settings.murmur_probability,
-        unsure_speech=settings.unsure_speech,
-        stands_out_db=settings.stands_out_db,
-    )
-
-
-def _windows(ear: Ear, sound: bytes, probabilities: list[float]) -> Iterator[Window]:
-    """The 32 ms windows of `sound`, with probability and level."""
-    for number, probability in enumerate(probabilities):
-        ear.window_end += WINDOW
-        piece = sound[number * WINDOW_BYTES : (number + 1) * WINDOW_BYTES]
-        yield Window(ear.window_end, probability, sound_dbfs(piece))
-
-
-def _kept(journal: Journal, first: int) -> bytes:
-    """The journal's sound from `first` to its end; silence where it has none."""
-    sound = bytearray()
-    while (at := first + len(sound) // 2) < journal.end:
-        piece = journal.read(at, journal.end - at)
-        sound += bytes(2 * (piece.first - at)) + piece.pcm
-    return bytes(sound)
-
-
-def _written(mark: Started | Continued | Ended, window: Window, at: int) -> SpeechMark:
-    """A mark as the journal keeps it."""
-    if isinstance(mark, Ended):
-        return SpeechMark(at, "ended", mark.onset, window.end, end=mark.end, voiced=mark.voiced)
-    if isinstance(mark, Continued):
-        return SpeechMark(
-            at, "continued", mark.onset, window.end, voiced=mark.voiced, silent=mark.silent
-        )
-    return SpeechMark(at, "started", mark.onset, window.end, voiced=window.end - mark.onset)
-
-
-def _event(cause: LinePcm, mark: Mark, floor: float) -> Event:
-    call, channel = cause.call, cause.channel
-    if isinstance(mark, Rose):
-        return SpeechLikely(
-            call=call,
-            channel=channel,
-            at=mark.window.end,
-            probability=mark.window.probability,
-            level_dbfs=mark.window.level_dbfs,
-            floor_dbfs=mark.floor_dbfs,
-        )
-    onset = mark.onset
-    if isinstance(mark, Ended):
-        return SpeechEnded(
-            call=call,
-            channel=channel,
-            onset=onset,
-            end=mark.end,
-            voiced=mark.voiced,
-            murmur=mark.murmur,
-            floor=floor,
-        )
-    probability, level_dbfs = mark.window.probability, mark.window.level_dbfs
-    if isinstance(mark, Started):
-        return SpeechStarted(
-            call=call,
-            channel=channel,
-            onset=onset,
-            probability=probability,
-            level_dbfs=level_dbfs,
-        )
-    return SpeechContinued(
-        call=call,
-        channel=channel,
-        onset=onset,
-        end=mark.window.end,
-        voiced=mark.voiced,
-        silent=mark.silent,
-        probability=probability,
-        level_dbfs=level_dbfs,
-        floor=floor,
-    )

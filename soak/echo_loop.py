@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import soxr
 
-from actors.audio_in import BEFORE, BEHIND, RECENT, telling, thresholds
 from actors.duplex import FullDuplex
+from actors.ear import BEFORE, BEHIND, RECENT, telling, thresholds
 from actors.evidence import Evidence, Judge, Limits
 from actors.gain import Gain
 from actors.segmenter import WINDOW, Ended, Mark, Rose, Segmenter, Started, Window

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pytest
 
 from actors.aside import Aside
-from actors.audio_in import AudioInActor, To16k, telling
+from actors.audio_in import AudioInActor
 from actors.caller_journal import CallerJournal
+from actors.ear import To16k, telling
 from actors.segmenter import Ended, Window
 from bus.asking import Asker
 from bus.journal import Disk

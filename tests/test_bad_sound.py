@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import soxr
 
-from actors.audio_in import To16k
+from actors.ear import To16k
 from actors.fundamental import Fundamental
 from actors.segmenter import (
     WINDOW,
