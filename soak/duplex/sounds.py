@@ -37,10 +37,35 @@ class Prepared:
 def prepare(trial: Trial) -> Prepared:
     """Everything the trial's call needs, from files and the trial's own seed."""
     rng = np.random.default_rng(trial.seed)
-    sound, onset, end = _recorded(trial) if trial.onset >= 0 else _composed(trial, rng)
-    request = wav.read(Path(trial.request)) if trial.request else np.zeros(0, np.int16)
-    bed = _bed(trial, rng, sound[onset:end]) if trial.bed else np.zeros(0)
-    return Prepared(trial, request, _int16(sound), onset, end, _int16(bed))
+    way = OnItsWay.of(trial, rng)
+    sound, onset, end = _recorded(trial) if trial.onset >= 0 else _composed(trial, rng, way)
+    request = wav.read(Path(trial.request)) / 32768.0 if trial.request else np.zeros(0)
+    bed = _bed(trial, rng, way, sound[onset:end]) if trial.bed else np.zeros(0)
+    return Prepared(trial, _int16(way.line(request)), _int16(sound), onset, end, _int16(bed))
+
+
+@dataclass(frozen=True)
+class OnItsWay:
+    """What lies between a caller and the fleet: his line, the same for all of a call, and his room.
+
+    The question before is asked into the telephone, without the room.
+    """
+
+    room: Sound
+    telephone: bool
+
+    @staticmethod
+    def of(trial: Trial, rng: np.random.Generator) -> OnItsWay:
+        """The trial's."""
+        return OnItsWay(_echo(trial.room_s, rng), trial.telephone)
+
+    def __call__(self, sound: Sound) -> Sound:
+        """Reverberant, then narrow; no sample is shifted, half of the echo ends it."""
+        return self.line(_in_room(sound, self.room) if len(self.room) else sound)
+
+    def line(self, sound: Sound) -> Sound:
+        """Only narrow."""
+        return _band(sound, 300, 3_400) if self.telephone and len(sound) else sound
 
 
 def _recorded(trial: Trial) -> tuple[Sound, int, int]:
@@ -51,7 +76,7 @@ def _recorded(trial: Trial) -> tuple[Sound, int, int]:
     return sound[start:], trial.onset - start, end - start
 
 
-def _composed(trial: Trial, rng: np.random.Generator) -> tuple[Sound, int, int]:
+def _composed(trial: Trial, rng: np.random.Generator, way: OnItsWay) -> tuple[Sound, int, int]:
     """The parts with the gap between; onset: of the last part, where the trial's question lies."""
     parts = [_part(trial, name, rng) for name in trial.parts]
     sound, onset, end = parts[0]
@@ -60,7 +85,7 @@ def _composed(trial: Trial, rng: np.random.Generator) -> tuple[Sound, int, int]:
         sound = np.concatenate([sound[:end], quiet, more])
         onset = end + len(quiet) + more_onset
         end = end + len(quiet) + more_end
-    sound = _on_its_way(trial, rng, sound)
+    sound = np.clip(way(sound) * 10 ** (trial.gain_db / 20), -0.999, 0.999)
     return sound, _first_heard(sound, onset, end), end
 
 
@@ -88,24 +113,21 @@ def _part(trial: Trial, name: str, rng: np.random.Generator) -> tuple[Sound, int
     return sound, first, min(last, len(sound))
 
 
-def _on_its_way(trial: Trial, rng: np.random.Generator, sound: Sound) -> Sound:
-    """Room, telephone band, loudness: what a line does, in that order; no sample is shifted."""
-    if trial.room_s:
-        sound = _in_room(sound, trial.room_s, rng)
-    if trial.telephone:
-        sound = _band(sound, 300, 3_400)
-    return np.clip(sound * 10 ** (trial.gain_db / 20), -0.999, 0.999)
-
-
-def _in_room(sound: Sound, decay_s: float, rng: np.random.Generator) -> Sound:
-    """The direct sound, and 8 dB below it noise that falls by 60 dB in `decay_s` as its echo."""
+def _echo(decay_s: float, rng: np.random.Generator) -> Sound:
+    """Of an impulse, 8 dB below it: noise that falls by 60 dB in `decay_s`."""
     length = int(decay_s * RATE)
+    if not length:
+        return np.zeros(0)
     tail = rng.standard_normal(length) * 10 ** (-3 * np.arange(length) / length)
     tail[: RATE // 200] = 0
-    tail *= 10 ** (-8 / 20) / np.sqrt(np.sum(tail**2))
-    size = 1 << int(np.ceil(np.log2(len(sound) + length)))
-    wet = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(tail, size), size)
-    padded = np.pad(sound, (0, length // 2))
+    return np.asarray(tail * 10 ** (-8 / 20) / np.sqrt(np.sum(tail**2)))
+
+
+def _in_room(sound: Sound, echo: Sound) -> Sound:
+    """The direct sound and its echo, half of which goes on behind it."""
+    size = 1 << int(np.ceil(np.log2(len(sound) + len(echo))))
+    wet = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(echo, size), size)
+    padded = np.pad(sound, (0, len(echo) // 2))
     return padded + wet[: len(padded)]
 
 
@@ -117,11 +139,11 @@ def _band(sound: Sound, low_hz: float, high_hz: float) -> Sound:
     return np.asarray(np.fft.irfft(spectrum, len(sound)))
 
 
-def _bed(trial: Trial, rng: np.random.Generator, over: Sound) -> Sound:
-    """Background sound without end, `snr_db` below the sound it lies under."""
+def _bed(trial: Trial, rng: np.random.Generator, way: OnItsWay, over: Sound) -> Sound:
+    """Background sound without end on the same line, `snr_db` below the sound it lies under."""
     makers = {"hiss": _hiss, "hum": _hum, "babble": _babble}
     level = float(20 * np.log10(np.sqrt(np.mean(over**2)) + 1e-6)) - trial.snr_db
-    return _at_level(makers[trial.bed](rng, BED_S), level)
+    return _at_level(way.line(makers[trial.bed](rng, BED_S)), level)
 
 
 def _at_level(sound: Sound, dbfs: float) -> Sound:

@@ -29,6 +29,8 @@ SYNTHETIC = {"music": (-26.0, -32.0, -38.0), "babble": (-29.0, -35.0, -41.0), "r
 """Noises made on the spot, at these levels (dBFS). A caller speaks at -20: babble at 9, 15, 21 dB SNR."""
 BEDS = ("hiss", "hum", "babble")
 PAUSES_MS = (300, 900)
+WAS_JOEY = "long_request-please_tell_me_the_story_of_the_three_little_pigs-awb.wav"
+"""What is heard of it over a telephone; of the others "story" is heard there, too."""
 RESUMES_MS = (200, 500), (600, 750)
 """Within the endpoint wait; and while the answer is being thought of, every third time."""
 T = TypeVar("T")
@@ -186,7 +188,11 @@ def _resumption(
 def long_requests() -> list[str]:
     """Those of the long requests that the embedded recogniser and responder take for a story."""
     found = caller_set.find("long_request")
-    return [str(clip.path) for clip in found if "story" in clip.pocketsphinx_live.split()]
+    return [
+        str(clip.path)
+        for clip in found
+        if "story" in clip.pocketsphinx_live.split() and clip.path.name != WAS_JOEY
+    ]
 
 
 def _varied(rng: random.Random, trial: Trial, requests: Iterator[str]) -> Trial:
