@@ -51,7 +51,8 @@ ENGLISH = Lexicon(
     turning=_phrases(
         "no, what, who, why, where, when, how, whats, whos, wheres, hows, help, pardon, sorry, "
         "listen, next, again, enough, never mind, goodbye, good bye, bye, thank you, thanks, quiet, "
-        "repeat, skip, louder, slower, can you, tell me"
+        "repeat, skip, louder, slower, can you, could you, would you, will you, do you, are you, can i, "
+        "may i, let me, tell me, give me, show me"
     ),
     backchannels=_phrases(
         "mm, hm, mhm, mmhm, hmm, mm hm, uh, huh, uh huh, uhhuh, ah, oh, ooh, aha, um, hum, yeah, "
