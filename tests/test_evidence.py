@@ -109,6 +109,9 @@ def test_over_where_no_second_look_is_to_be_had(evidence: Evidence, verdict: Ver
         # hollow words are what recognisers write for a hum; three of them are more than that
         (over(600, "you are you", "you are you", 30), "commit"),
         (over(600, "you are", "you are", 30), "restore"),
+        # an opening of a question, though by its sound it is rather none
+        (replace(over(512, "you are you", "so are you", 60), floor=-1.0), "commit"),
+        (replace(over(512, "you are in", "so in you", 60), floor=-1.0), "restore"),
         # backchannels that one look, or both, misheard
         (over(576, "and cars", "and cars", -200), "restore"),
         (over(608, "go to", "god truth", -51), "restore"),
