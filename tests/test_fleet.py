@@ -57,7 +57,7 @@ TIMES = ("interruption", "rms", "wait a minute, what is twelve times seven")
 PLUS = ("question", "kal16", "what is seven plus five")
 E = TypeVar("E", bound=Event)
 HOUR = ("question", "kal16", "how many minutes are in an hour")
-SPELL = ("question", "kal16", "spell the word ocean")
+FRANCE = ("question", "kal16", "what is the capital of france")
 
 
 def past(records: list[Record], kind: type[E]) -> list[E]:
@@ -217,7 +217,7 @@ class InMidWord:
         return len(self._victims)
 
 
-SAID = (PLUS, HOUR, SPELL, PLUS, HOUR, SPELL, PLUS)
+SAID = (PLUS, HOUR, FRANCE, PLUS, HOUR, FRANCE, PLUS)
 SAID_AT_S = (0.3, 2.8, 5.3, 10.3, 12.8, 15.3, 23.3)
 """With time for audio_in, which the third kills: what it does not hear live is not struck in mid-word.
 And time for the recogniser before the last: on a busy machine it takes some seconds to come back."""
