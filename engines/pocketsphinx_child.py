@@ -45,10 +45,11 @@ MOST_ACTIVE = {WORDS: 3000, BACKCHANNEL: 500, COMMAND: 500}
 decoder's own limit (30,000) it works three times as long for the same words
 (docs/measurements/2026-11-26-turn-taking.md)."""
 MEAN = "47,1.8,0.4,11,-8.1,-0.5,-1.1,-4.4,-1.7,-3.8,2,-2,0.6"
-"""Cepstral mean with which a call begins, until its own is known. That of 150 phrases in synthetic voices
+"""Cepstral mean with which a call begins, until its own is known: that of 150 phrases in synthetic voices.
 
-(`soak.floor.voices`), the first number a little less, for softer ones. With the model's own ("40,3,-1") the first
-sentence of a call is understood half as well (docs/decisions/0011-a-telephone-made-wide.md)."""
+They are of `soak.floor.voices`; the first number is a little less, for softer ones. With the decoder's own
+the first sentence is understood less well (docs/decisions/0011-a-telephone-made-wide.md).
+"""
 PR_SET_PDEATHSIG = 1
 
 _FILLER = re.compile(r"<.*>|\[.*\]|\+\+.*\+\+")
