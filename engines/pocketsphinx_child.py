@@ -44,7 +44,7 @@ MOST_ACTIVE = {WORDS: 3000, BACKCHANNEL: 500, COMMAND: 500}
 """HMMs a frame may keep active. Clean speech keeps fewer; in babble every word is possible, and with the
 decoder's own limit (30,000) it works three times as long for the same words
 (docs/measurements/2026-11-26-turn-taking.md)."""
-MEAN = "47,1.8,0.4,11,-8.1,-0.5,-1.1,-4.4,-1.7,-3.8,2,-2,0.6"
+CMN_INIT = "47,1.8,0.4,11,-8.1,-0.5,-1.1,-4.4,-1.7,-3.8,2,-2,0.6"
 """Cepstral mean with which a call begins, until its own is known: that of 150 phrases in synthetic voices.
 
 They are of `soak.floor.voices`; the first number is a little less, for softer ones. With the decoder's own
@@ -332,7 +332,7 @@ def load_decoder() -> Any:
     from pocketsphinx import Decoder  # here: the parent imports this module for its messages
 
     # a grammar that does not fit is an error to it, which nobody should read
-    decoder = Decoder(loglevel="FATAL", maxhmmpf=MOST_ACTIVE[WORDS], cmninit=MEAN)
+    decoder = Decoder(loglevel="FATAL", maxhmmpf=MOST_ACTIVE[WORDS], cmninit=CMN_INIT)
     for name, grammar in (
         (BACKCHANNEL, short_phrases.BACKCHANNELS),
         (COMMAND, short_phrases.COMMANDS),

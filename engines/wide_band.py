@@ -44,8 +44,6 @@ SHIPPED = Path(__file__).with_name("models") / "wide_band.npz"
 
 _TAPER = np.sqrt(np.hanning(WINDOW + 1)[:-1])
 _HZ = np.fft.rfftfreq(WINDOW, 1 / RATE)
-_OVER = WINDOW * WINDOW / 2
-"""From the sum of a window's power to a mean square, full scale 1.0; the taper halves it."""
 
 
 def _bands(edges: npt.ArrayLike) -> Numbers:
@@ -108,7 +106,7 @@ def shipped() -> Network:
 
 
 @cache
-def _turns() -> Numbers:
+def _phases() -> Numbers:
     """Phases of the noise, for 64 windows in turn: the same sound always becomes the same."""
     return np.asarray(np.exp(2j * np.pi * np.random.default_rng(0).random((64, len(_HZ)))))
 
@@ -177,4 +175,4 @@ class WideBand:
         told = self._network((np.concatenate(self._past) - mean) / SCALE_DB) * SCALE_DB + mean
         there = spectrum @ MISSING.T / MISSING.sum(axis=1)
         lacks = np.maximum(10 ** (told / 10) - there, 0) @ MISSING
-        return np.asarray(np.fft.irfft(np.sqrt(2 * lacks) * _turns()[self._count % 64]) * _TAPER)
+        return np.asarray(np.fft.irfft(np.sqrt(2 * lacks) * _phases()[self._count % 64]) * _TAPER)

@@ -99,6 +99,12 @@ class Stand:
             )
             self.heard += 1
 
+    async def goes_down(self) -> None:
+        """The session dies, no other is to be had, and stt has noticed."""
+        self.engine.refuses = "down"
+        self.engine.sessions[0].die()
+        await self.agent.heard(SttDegraded)
+
     async def taken(self) -> None:
         """Until stt has received all that was published: two lanes, in no order."""
         await until(lambda: self.runtime.link.counts["received"] >= self.heard)

@@ -20,9 +20,7 @@ async def test_o5_sound_is_transcribed_in_batch_every_30_s_under_its_own_session
     tmp_path: Path,
 ) -> None:
     async with stand(tmp_path) as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         await it.utterance(S, 3 * S)
         assert not it.agent.past(Final)
         await it.passes(30)
@@ -42,9 +40,7 @@ async def test_o5_sound_is_transcribed_in_batch_every_30_s_under_its_own_session
 
 async def test_o5_a_failed_chunk_stays_in_front_with_its_time(tmp_path: Path) -> None:
     async with stand(tmp_path, batch_fails="503") as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         await it.utterance(S, 3 * S)
         await it.passes(30)
         stream = it.actor._streams[CALL, 0]
@@ -64,9 +60,7 @@ async def test_o5_a_failed_chunk_stays_in_front_with_its_time(tmp_path: Path) ->
 
 async def test_o5_new_sound_during_a_flush_waits_for_the_next_chunk(tmp_path: Path) -> None:
     async with stand(tmp_path) as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         await it.utterance(S, 3 * S)
         it.batch.gate.clear()
         await it.passes(30)
@@ -81,9 +75,7 @@ async def test_o5_new_sound_during_a_flush_waits_for_the_next_chunk(tmp_path: Pa
 
 async def test_a_batch_engine_that_hangs_has_failed_and_holds_up_nothing(tmp_path: Path) -> None:
     async with stand(tmp_path) as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         await it.utterance(S, 3 * S)
         it.batch.gate.clear()
         it.engine.refuses = ""
@@ -99,9 +91,7 @@ async def test_a_batch_engine_that_hangs_has_failed_and_holds_up_nothing(tmp_pat
 
 async def test_words_of_a_batch_in_no_order_are_each_there_once(tmp_path: Path) -> None:
     async with stand(tmp_path) as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         it.batch.reverse = True
         await it.utterance(S, 3 * S)
         await it.utterance(9 * S, 11 * S)
@@ -132,9 +122,7 @@ async def test_a_final_that_nobody_asked_for_ends_the_session_and_moves_no_words
 
 async def test_o5_a_used_up_budget_keeps_the_sound(tmp_path: Path) -> None:
     async with stand(tmp_path, budget_s=1.0) as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         await it.utterance(S, 3 * S)
         await it.passes(60)
         assert it.batch.ranges == []
@@ -149,9 +137,7 @@ async def test_o5_a_used_up_budget_keeps_the_sound(tmp_path: Path) -> None:
 async def test_what_a_hang_up_could_not_flush_is_transcribed_later(tmp_path: Path) -> None:
     """No restart needs to remind of it."""
     async with stand(tmp_path, batch_fails="503") as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         await it.utterance(S, 3 * S)
         await it.hangs_up()
         it.sounds.journal.journals.closed(CALL)
@@ -176,9 +162,7 @@ async def test_a_goodbye_that_was_lost_is_made_up_for(tmp_path: Path) -> None:
 
 async def test_o5_a_hang_up_flushes_what_is_left(tmp_path: Path) -> None:
     async with stand(tmp_path) as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         await it.utterance(S, 3 * S)
         it.begins(it.at - 1600)
         it.say(4 * S)

@@ -240,9 +240,7 @@ async def test_e9_a_session_that_is_slow_to_close_keeps_the_place_of_its_success
 
 async def test_o3_ten_attempts_then_the_task_ends_and_may_start_again(tmp_path: Path) -> None:
     async with stand(tmp_path) as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         await it.passes(29)
         first = it.engine.tries
         for _ in range(3):  # each time the circuit changes, but there is one task
@@ -310,9 +308,7 @@ async def test_o6_connect_flush_session_recovered_and_the_running_path_feeds_it(
     tmp_path: Path,
 ) -> None:
     async with stand(tmp_path) as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         await it.utterance(S, 3 * S)
         it.engine.refuses = ""
         it.batch.gate.clear()
@@ -340,9 +336,7 @@ async def test_o6_connect_flush_session_recovered_and_the_running_path_feeds_it(
 
 async def test_with_the_batch_engine_down_too_the_next_session_gets_it_all(tmp_path: Path) -> None:
     async with stand(tmp_path, batch_fails="down as well") as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         await it.utterance(S, 3 * S)
         await it.utterance(9 * S, 11 * S)
         await it.passes(60)
@@ -502,9 +496,7 @@ async def test_what_nobody_has_is_said_to_be_lost(tmp_path: Path) -> None:
 
 async def test_o14_nothing_is_left_when_a_call_ends_in_any_state(tmp_path: Path) -> None:
     async with stand(tmp_path) as it:
-        it.engine.refuses = "down"
-        it.engine.sessions[0].die()
-        await it.agent.heard(SttDegraded)
+        await it.goes_down()
         assert it.actor.gauges()["degraded_sessions"] == 1.0
         await it.hangs_up()
         assert it.actor.gauges() == {"open_sessions": 0.0, "degraded_sessions": 0.0}

@@ -37,7 +37,7 @@ class Prepared:
 def prepare(trial: Trial) -> Prepared:
     """Everything the trial's call needs, from files and the trial's own seed."""
     rng = np.random.default_rng(trial.seed)
-    way = OnItsWay.of(trial, rng)
+    way = CallerChannel.of(trial, rng)
     sound, onset, end = _recorded(trial) if trial.onset >= 0 else _composed(trial, rng, way)
     request = wav.read(Path(trial.request)) / 32768.0 if trial.request else np.zeros(0)
     bed = _bed(trial, rng, way, sound[onset:end]) if trial.bed else np.zeros(0)
@@ -45,7 +45,7 @@ def prepare(trial: Trial) -> Prepared:
 
 
 @dataclass(frozen=True)
-class OnItsWay:
+class CallerChannel:
     """What lies between a caller and the fleet: his line, the same for all of a call, and his room.
 
     The question before is asked into the telephone, without the room.
@@ -55,9 +55,9 @@ class OnItsWay:
     telephone: bool
 
     @staticmethod
-    def of(trial: Trial, rng: np.random.Generator) -> OnItsWay:
+    def of(trial: Trial, rng: np.random.Generator) -> CallerChannel:
         """The trial's."""
-        return OnItsWay(_echo(trial.room_s, rng), trial.telephone)
+        return CallerChannel(_echo(trial.room_s, rng), trial.telephone)
 
     def __call__(self, sound: Sound) -> Sound:
         """Reverberant, then narrow; no sample is shifted, half of the echo ends it."""
@@ -76,7 +76,7 @@ def _recorded(trial: Trial) -> tuple[Sound, int, int]:
     return sound[start:], trial.onset - start, end - start
 
 
-def _composed(trial: Trial, rng: np.random.Generator, way: OnItsWay) -> tuple[Sound, int, int]:
+def _composed(trial: Trial, rng: np.random.Generator, way: CallerChannel) -> tuple[Sound, int, int]:
     """The parts with the gap between; onset: of the last part, where the trial's question lies."""
     parts = [_part(trial, name, rng) for name in trial.parts]
     sound, onset, end = parts[0]
@@ -139,7 +139,7 @@ def _band(sound: Sound, low_hz: float, high_hz: float) -> Sound:
     return np.asarray(np.fft.irfft(spectrum, len(sound)))
 
 
-def _bed(trial: Trial, rng: np.random.Generator, way: OnItsWay, over: Sound) -> Sound:
+def _bed(trial: Trial, rng: np.random.Generator, way: CallerChannel, over: Sound) -> Sound:
     """Background sound without end on the same line, `snr_db` below the sound it lies under."""
     makers = {"hiss": _hiss, "hum": _hum, "babble": _babble}
     level = float(20 * np.log10(np.sqrt(np.mean(over**2)) + 1e-6)) - trial.snr_db

@@ -29,8 +29,8 @@ SYNTHETIC = {"music": (-26.0, -32.0, -38.0), "babble": (-29.0, -35.0, -41.0), "r
 """Noises made on the spot, at these levels (dBFS). A caller speaks at -20: babble at 9, 15, 21 dB SNR."""
 BEDS = ("hiss", "hum", "babble")
 PAUSES_MS = (300, 900)
-WAS_JOEY = "long_request-please_tell_me_the_story_of_the_three_little_pigs-awb.wav"
-"""What is heard of it over a telephone; of the others "story" is heard there, too."""
+UNHEARD_OVER_TELEPHONE = "long_request-please_tell_me_the_story_of_the_three_little_pigs-awb.wav"
+"""It comes out as "was joey" there; of the others "story" is heard, too."""
 RESUMES_MS = (200, 500), (600, 750)
 """Within the endpoint wait; and while the answer is being thought of, every third time."""
 T = TypeVar("T")
@@ -191,7 +191,7 @@ def long_requests() -> list[str]:
     return [
         str(clip.path)
         for clip in found
-        if "story" in clip.pocketsphinx_live.split() and clip.path.name != WAS_JOEY
+        if "story" in clip.pocketsphinx_live.split() and clip.path.name != UNHEARD_OVER_TELEPHONE
     ]
 
 
