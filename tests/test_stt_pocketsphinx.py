@@ -12,13 +12,17 @@ import wave
 from collections.abc import AsyncIterator, Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 import pytest
 
 from engines.pocketsphinx_child import COMMAND, MOST_ACTIVE, WORDS, Listener, load_decoder, plain
 from engines.protocols import EngineError, Hypothesis, SttEngine, SttSession
 from engines.stt_pocketsphinx import PocketsphinxEngine, PocketsphinxSession
+from soak import caller_set
 
 ROOT = Path(__file__).parent.parent
 QUESTION = "what time is it"
@@ -449,3 +453,23 @@ def test_each_list_has_a_limit_of_its_own_and_what_is_heard_next_has_that_of_wor
     assert decoder.config["maxhmmpf"] == MOST_ACTIVE[COMMAND]
     assert [look.text for look in listener.again()] == [QUESTION]
     assert decoder.config["maxhmmpf"] == MOST_ACTIVE[WORDS]
+
+
+def test_a_call_begins_with_a_mean_that_is_nearer_to_voices_than_the_decoders_own() -> None:
+    """Cepstral means of whole clips, by the decoder itself: distances in its own units."""
+    decoder = load_decoder()
+    begins = _mean(decoder)
+    own = np.array([40.0, 3.0, -1.0] + [0.0] * 10)
+    clips = caller_set.find("question")[::4]
+    means = []
+    for clip in clips:
+        decoder.start_utt()
+        decoder.process_raw(clip.pcm(), full_utt=True)
+        decoder.end_utt()
+        means.append(_mean(decoder))
+    begun, otherwise = (np.linalg.norm(np.array(means) - m, axis=1) for m in (begins, own))
+    assert begun.mean() < otherwise.mean() - 5
+
+
+def _mean(decoder: Any) -> npt.NDArray[np.float64]:
+    return np.array([float(number) for number in decoder.get_cmn(False).split(",")])
