@@ -42,7 +42,7 @@ from actors.segmenter import (
     Window,
 )
 from bus.runtime import Emit, Runtime
-from bus.settings import AudioIn as AudioInSettings
+from bus.sections import AudioIn as AudioInSettings
 from engines.energy import sounds_dbfs
 from engines.protocols import Vad, VadSession
 from schemas import (

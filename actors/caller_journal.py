@@ -14,7 +14,7 @@ from bus.clock import Clock, MonotonicClock
 from bus.journal import Disk, Journal
 from bus.journals import Journals
 from bus.runtime import Runtime
-from bus.settings import Journal as JournalSettings
+from bus.sections import Journal as JournalSettings
 from schemas import (
     AskKept,
     AskReplay,

@@ -24,7 +24,7 @@ from actors.segmenter import (
 )
 from bus.journal import Journal
 from bus.runtime import Emit
-from bus.settings import AudioIn as AudioInSettings
+from bus.sections import AudioIn as AudioInSettings
 from engines.energy import sound_dbfs
 from engines.floor import FRAMES, HOP
 from engines.protocols import VadSession

@@ -35,7 +35,8 @@ from bus.clock import Alarm, Clock
 from bus.endpoints import Endpoints
 from bus.rounds import Budget, Rounds
 from bus.runtime import Context, Emit, Runtime
-from bus.settings import Settings, Watch
+from bus.sections import Watch
+from bus.settings import Settings
 from bus.wire import topic_of
 from schemas import (
     Acked,

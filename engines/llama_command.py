@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from bus.settings import Llama
+from bus.sections import Llama
 from bus.settings import home as project
 
 MAGIC = b"GGUF"

@@ -17,7 +17,8 @@ from bus.endpoints import Endpoints
 from bus.errors import NoAnswer
 from bus.flags import flags_of
 from bus.recording import NotATrace
-from bus.settings import SECTIONS, Secret, Section, Settings
+from bus.sections import SECTIONS, Secret, Section
+from bus.settings import Settings
 from schemas import AskStats, Flag, Heartbeat
 
 Tables = dict[str, dict[str, Any]]

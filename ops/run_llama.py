@@ -23,7 +23,8 @@ from typing import Any
 import httpx
 
 from bus.errors import BargeinError, SettingsError
-from bus.settings import Llama, load
+from bus.sections import Llama
+from bus.settings import load
 from engines.llama_command import command, trouble
 from engines.protocols import EngineError
 from ops.fleet_checks import llama_is_asked

@@ -7,7 +7,8 @@ import signal
 import sys
 
 from bus.errors import BargeinError, SettingsError
-from bus.settings import Responder, load
+from bus.sections import Responder
+from bus.settings import load
 from ops.fleet_checks import responder_is_asked
 
 

@@ -13,7 +13,7 @@ from statistics import mean
 
 from actors.endpointing import ByWords, EndOfTurn, Fixed, Pause, Waits, ending
 from actors.segmenter import WINDOW, Ended, Segmenter, Started, Thresholds, Window
-from bus.settings import Turns
+from bus.sections import Turns
 from engines.energy import level_dbfs
 from engines.stt_pocketsphinx import PocketsphinxEngine
 from engines.vad_silero import PysileroVad

@@ -20,7 +20,7 @@ from actors.ear import BEFORE, BEHIND, RECENT, telling, thresholds
 from actors.evidence import Evidence, Judge, Limits
 from actors.gain import Gain
 from actors.segmenter import WINDOW, Ended, Mark, Rose, Segmenter, Started, Window
-from bus.settings import AudioIn, Playback
+from bus.sections import AudioIn, Playback
 from engines.echo import LocalEcho
 from engines.echo_webrtc import WebrtcEcho
 from engines.energy import level_dbfs

@@ -36,7 +36,8 @@ from bus.broker import Broker
 from bus.control import MANAGER
 from bus.endpoints import Endpoints
 from bus.runtime import BAD, Actor, Runtime
-from bus.settings import AudioIn, Fleet, Settings
+from bus.sections import AudioIn, Fleet
+from bus.settings import Settings
 from bus.sockets import make
 from bus.stamps import Stamper
 from bus.wire import lane_of, pack, prefix, topic_of

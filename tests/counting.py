@@ -11,7 +11,7 @@ import numpy as np
 from actors.caller_journal import CallerJournal
 from actors.doors import Grant
 from bus.errors import NoAnswer
-from bus.settings import Journal
+from bus.sections import Journal
 from engines.protocols import EngineError, Full, Hypothesis, Spoken
 from schemas import AskReplay, Kept, Replayed, SpeechMark, Transcribed
 

@@ -21,7 +21,7 @@ from actors.segmenter import Ended, Window
 from bus.asking import Asker
 from bus.journal import Disk
 from bus.journal import Journal as Files
-from bus.settings import AudioIn, Journal
+from bus.sections import AudioIn, Journal
 from schemas import (
     AskReplay,
     CallClosed,

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 import typer
 
-from bus.settings import SECTIONS
+from bus.sections import SECTIONS
 from bus.wire import KINDS, lane_of
 from ops.cli import app
 from schemas import (

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from bus.floor import Figures, Floor, path_in, read, write
-from bus.settings import Llm, Settings, load
+from bus.sections import Llm
+from bus.settings import Settings, load
 from engines.protocols import EngineError
 from engines.responder.server import Pace, Stats, application, serving
 from ops import llm_floor, report

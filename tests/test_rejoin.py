@@ -20,7 +20,7 @@ from actors.stream import Kit
 from actors.stt import SttActor
 from actors.transcript import read
 from bus.runtime import Runtime
-from bus.settings import AudioIn, Journal
+from bus.sections import AudioIn, Journal
 from engines.protocols import EngineError
 from schemas import (
     CallClosed,

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bus.errors import FleetError
-from bus.settings import Llama, Llm, LlmEndpoint, Settings
+from bus.sections import Llama, Llm, LlmEndpoint
+from bus.settings import Settings
 from engines.llama_command import built_at, command, server_of, trouble
 from ops.fleet_checks import check, llama_is_asked
 from ops.supervisor import Supervisor

@@ -8,7 +8,8 @@ import pytest
 
 from bus.errors import BargeinError, SettingsError
 from bus.flags import flags_of
-from bus.settings import HIDDEN, SECTIONS, Settings, home, load
+from bus.sections import SECTIONS
+from bus.settings import HIDDEN, Settings, home, load
 
 SHIPPED = Path(__file__).parent.parent / "config" / "fleet.toml"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from actors.smoke import Phrase
 from actors.sound_check import FULL_SCALE, Bounds, check
 from actors.tts import TtsActor
-from bus.settings import Tts
+from bus.sections import Tts
 from engines.protocols import Chunk, EngineError
 from engines.tts_espeak import EspeakVoice
 from ops.fleet_commands import smoke_line

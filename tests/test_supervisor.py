@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from bus.errors import FleetError, FleetNotRunning, PathTooLong
-from bus.settings import Llm, Responder, Settings, load
+from bus.sections import Llm, Responder
+from bus.settings import Settings, load
 from ops.fleet_checks import port_is_free, responder_is_asked, room
 from ops.fleet_status import differences, shell_differs
 from ops.supervisor import Supervisor, leftovers

@@ -15,7 +15,8 @@ from actors.toolbox import Toolbox
 from actors.turn_rules import Conversation
 from actors.turn_state import HangUp, Rules, Say
 from bus.runtime import Runtime
-from bus.settings import Llm, Settings, home
+from bus.sections import Llm
+from bus.settings import Settings, home
 from engines.protocols import EngineError, TryLater
 from engines.tools import OURS, Arguments, Tool, chosen
 from schemas import (

@@ -11,7 +11,8 @@ import pytest
 
 from actors.build import voices_of
 from actors.tts import TtsActor
-from bus.settings import Settings, Tts
+from bus.sections import Tts
+from bus.settings import Settings
 from engines.protocols import Chunk, EngineError, Spoken
 from schemas import (
     EngineFailed,

@@ -14,7 +14,8 @@ from bus.control import MANAGER
 from bus.link import Link
 from bus.rounds import Budget
 from bus.runtime import Runtime
-from bus.settings import Fleet, Phrases, Settings, Turns, Watch
+from bus.sections import Fleet, Phrases, Turns, Watch
+from bus.settings import Settings
 from bus.stamps import Stamper
 from schemas import (
     CallClosed,

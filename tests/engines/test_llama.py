@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bus.floor import ModelFile, read
-from bus.settings import Llama, Llm, Settings
+from bus.sections import Llama, Llm
+from bus.settings import Settings
 from engines.llama_command import command, trouble
 from engines.llm_openai import ChatSettings, OpenAiChat, Reading
 from ops import llm_floor

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from bus.settings import Llama
+from bus.sections import Llama
 from engines.llm_openai import ChatSettings, OpenAiChat
 from tests.engines.tiny_gguf import write
 from tests.fleet import free_port
