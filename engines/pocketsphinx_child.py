@@ -47,7 +47,7 @@ decoder's own limit (30,000) it works three times as long for the same words
 CMN_INIT = "47,1.8,0.4,11,-8.1,-0.5,-1.1,-4.4,-1.7,-3.8,2,-2,0.6"
 """Cepstral mean with which a call begins, until its own is known: that of 150 phrases in synthetic voices.
 
-They are of `soak.floor.voices`; the first number is a little less, for softer ones. With the decoder's own
+Told by `soak.cepstral_mean`; the first number is a little less, for softer ones. With the decoder's own
 the first sentence is understood less well (docs/decisions/0011-a-telephone-made-wide.md).
 """
 PR_SET_PDEATHSIG = 1

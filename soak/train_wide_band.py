@@ -31,7 +31,8 @@ from engines.wide_band import (
 )
 from ops import wav
 from soak.floor.spoil import babble, companded, hiss, in_room
-from soak.floor.train import clips_of
+from soak.floor.voices import clips_of
+from soak.spectrum import band
 
 Numbers = npt.NDArray[np.float64]
 HIDDEN = 64
@@ -55,16 +56,10 @@ def as_it_was(clip: Numbers, others: list[wav.Samples], rng: np.random.Generator
 
 def as_it_comes(sound: Numbers, rng: np.random.Generator) -> Numbers:
     """Over a telephone: 200-330 to 3200-3800 Hz, half of them in 8 bits, all of them in 16."""
-    narrow = _band(sound, rng.uniform(200, 330), rng.uniform(3200, 3800))
+    narrow = band(sound, rng.uniform(200, 330), rng.uniform(3200, 3800))
     if rng.random() < 0.5:
-        narrow = _band(companded(narrow), 0, 4000)
+        narrow = band(companded(narrow), 0, 4000)
     return np.asarray(np.rint(narrow * 32768) / 32768)
-
-
-def _band(sound: Numbers, low_hz: float, high_hz: float) -> Numbers:
-    spectrum, hz = np.fft.rfft(sound), np.fft.rfftfreq(len(sound), 1 / RATE)
-    spectrum[(hz < low_hz) | (hz > high_hz)] = 0
-    return np.asarray(np.fft.irfft(spectrum, len(sound)))
 
 
 def seen_and_missing(wide: Numbers, narrow: Numbers) -> tuple[Numbers, Numbers]:

@@ -14,7 +14,7 @@ from engines.pocketsphinx_child import Listener, load_decoder
 from engines.wide_band import HOP, MISSING, RATE, Network, WideBand, levels_db, power
 from ops import wav
 from soak import caller_set
-from soak.duplex.sounds import _band
+from soak.spectrum import band
 
 Sound = npt.NDArray[np.float64]
 STORIES = [clip for clip in caller_set.load() if clip.kind == "long_request"]
@@ -22,7 +22,7 @@ STORIES = [clip for clip in caller_set.load() if clip.kind == "long_request"]
 
 def over_telephone(sound: Sound) -> Sound:
     """As ITU-T G.712 has it, roughly, with the silence in which a recogniser begins."""
-    return _band(np.pad(sound, RATE // 4), 300, 3400)
+    return band(np.pad(sound, RATE // 4), 300, 3400)
 
 
 def pcm_of(sound: Sound) -> bytes:

@@ -13,6 +13,7 @@ from ops import wav
 from soak import caller_set
 from soak.caller_set import RATE, WINDOW, audible
 from soak.duplex.trials import SYNTHETIC, Trial
+from soak.spectrum import band
 
 Sound = npt.NDArray[np.float64]
 BED_S = 10
@@ -65,7 +66,7 @@ class CallerChannel:
 
     def line(self, sound: Sound) -> Sound:
         """Only narrow."""
-        return _band(sound, 300, 3_400) if self.telephone and len(sound) else sound
+        return band(sound, 300, 3_400) if self.telephone and len(sound) else sound
 
 
 def _recorded(trial: Trial) -> tuple[Sound, int, int]:
@@ -129,14 +130,6 @@ def _in_room(sound: Sound, echo: Sound) -> Sound:
     wet = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(echo, size), size)
     padded = np.pad(sound, (0, len(echo) // 2))
     return padded + wet[: len(padded)]
-
-
-def _band(sound: Sound, low_hz: float, high_hz: float) -> Sound:
-    """Only what lies between two frequencies."""
-    spectrum = np.fft.rfft(sound)
-    hz = np.fft.rfftfreq(len(sound), 1 / RATE)
-    spectrum[(hz < low_hz) | (hz > high_hz)] = 0
-    return np.asarray(np.fft.irfft(spectrum, len(sound)))
 
 
 def _bed(trial: Trial, rng: np.random.Generator, way: CallerChannel, over: Sound) -> Sound:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from engines.floor import RATE
 from ops import wav
+from soak.spectrum import band
 
 Sound = npt.NDArray[np.float64]
 LEVEL = 0.1
@@ -61,10 +62,8 @@ def in_room(sound: Sound, rng: np.random.Generator) -> Sound:
 
 def over_telephone(sound: Sound, rng: np.random.Generator) -> Sound:
     """150-330 to 3200-3700 Hz, a little noise of the line, half of them in the 8 bits of ITU-T G.711."""
-    spectrum = np.fft.rfft(sound)
-    hz = np.fft.rfftfreq(len(sound), 1 / RATE)
-    spectrum[(hz < rng.uniform(150, 330)) | (hz > rng.uniform(3200, 3700))] = 0
-    sound = np.fft.irfft(spectrum, len(sound)) + rng.standard_normal(len(sound)) * 1e-4
+    sound = band(sound, rng.uniform(150, 330), rng.uniform(3200, 3700))
+    sound = sound + rng.standard_normal(len(sound)) * 1e-4
     return companded(sound) if rng.random() < 0.5 else np.asarray(sound)
 
 

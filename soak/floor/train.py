@@ -32,6 +32,7 @@ from ops import wav
 from soak import caller_set
 from soak.duplex.trials import DUPLEX
 from soak.floor.spoil import no_voice, spoiled
+from soak.floor.voices import Clip, clips_of
 
 WIDTHS = (5, 5, 5, 3)
 CHANNELS = (BANDS, 64, 96, 128, 128)
@@ -45,8 +46,6 @@ STEPS = 16
 WORDS = 0.3
 """Weight of the second task of a network of the embedding: which phrase it is."""
 NOBODY = "(nobody)"
-Clip = tuple[int, str, wav.Samples]
-"""Whether it takes the floor, what is said, and its samples at 16 kHz."""
 
 
 class Network(nn.Module):  # type: ignore[misc] # torch is not installed where mypy runs
@@ -385,13 +384,6 @@ def written(networks: dict[str, dict[str, Array]], gains: Array, path: Path) -> 
         for name, array in arrays.items()
     }
     np.savez_compressed(path, gains=gains, **small)  # type: ignore[arg-type] # numpy's stub: names of its own
-
-
-def clips_of(path: Path) -> list[Clip]:
-    """What `soak.floor.voices` wrote."""
-    with np.load(path) as file:
-        sounds = np.split(file["sound"], file["ends"][:-1])
-        return list(zip(map(int, file["takes"]), map(str, file["texts"]), sounds, strict=True))
 
 
 def main() -> None:

@@ -62,6 +62,8 @@ SPEAKERS = (
 PHRASES = 130
 """Of each speaker, and so many backchannels; voices that sound human come up two or four times."""
 LONGEST_S = 1.6
+Clip = tuple[int, str, wav.Samples]
+"""Whether it takes the floor, what is said, and its samples at 16 kHz."""
 
 
 def espeak(voice: str, text: str, thrown: random.Random, path: Path) -> list[str]:
@@ -122,6 +124,13 @@ def trimmed(sound: wav.Samples) -> wav.Samples:
     level = np.convolve(np.abs(sound.astype(np.float32)), np.ones(80) / 80, "same")
     loud = np.flatnonzero(level > 0.03 * level.max(initial=0))
     return sound[max(0, loud[0] - 160) : loud[-1] + 320] if len(loud) else sound[:0]
+
+
+def clips_of(path: Path) -> list[Clip]:
+    """What `main` wrote."""
+    with np.load(path) as file:
+        sounds = np.split(file["sound"], file["ends"][:-1])
+        return list(zip(map(int, file["takes"]), map(str, file["texts"]), sounds, strict=True))
 
 
 def main() -> None:
