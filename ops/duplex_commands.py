@@ -29,6 +29,8 @@ console = Console()
 TRIALS = 200
 ROWS = 30
 """Failures listed on the terminal; results.json has them all."""
+TOLD_EVERY = 20
+"""Trials, where no bar can be drawn."""
 
 
 def duplex(
@@ -104,9 +106,19 @@ def _run(bench: Bench, chosen: Sequence[trials.Trial]) -> list[Made]:
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    out = Console(stderr=True)
+    with Progress(*columns, console=out, disable=not out.is_terminal) as shown:
         task = shown.add_task("first trial", total=len(chosen))
-        return run(bench, chosen, lambda text: shown.update(task, advance=1, description=text))
+        ended, total = 0, len(chosen)
+
+        def tell(text: str, more: int) -> None:
+            nonlocal ended, total
+            ended, total = ended + (not more), total + more
+            shown.update(task, completed=ended, total=total, description=text)
+            if not out.is_terminal and ended % TOLD_EVERY == 0:
+                out.print(f"{ended} of {total} trials: {text}", highlight=False)
+
+        return run(bench, chosen, tell)
 
 
 def _draw(folder: Path, made: Sequence[Made]) -> None:

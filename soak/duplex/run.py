@@ -28,7 +28,8 @@ STAGGER_S = 0.7
 LATER_S = 0.37
 """Another try begins this much later in the answer: the agent may have paused at the onset."""
 READY_S = 30.0
-Progress = Callable[[str], None]
+Progress = Callable[[str, int], None]
+"""What has happened, and how many trials more there are than was said before: 0 where one has ended."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Called:
 
 
 def run(
-    bench: Bench, trials: Sequence[Trial], progress: Progress = lambda text: None
+    bench: Bench, trials: Sequence[Trial], progress: Progress = lambda text, more: None
 ) -> list[Made]:
     """All trials in their order; one that was invalid is tried again."""
     made: dict[str, Made] = {}
@@ -75,7 +76,7 @@ def run(
         waiting = [_later(trial) for trial in waiting if made[trial.name].outcome.invalid]
         if not waiting or attempt == bench.tries - 1:
             break
-        progress(f"{len(waiting)} invalid trials again")
+        progress(f"{len(waiting)} invalid trials again", len(waiting))
     return [made[trial.name] for trial in trials]
 
 
@@ -111,7 +112,7 @@ async def _calls(
             one = await _call(bench, queue.pop())
             called.append(one)
             late_ms = one.caller.late_ms if one.caller else 0.0
-            progress(f"{one.prepared.trial.name}, harness {late_ms:.0f} ms late")
+            progress(f"{one.prepared.trial.name}, harness {late_ms:.0f} ms late", 0)
 
     await asyncio.gather(*(worker(number) for number in range(at_once)))
     return called
