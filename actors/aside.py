@@ -1,4 +1,4 @@
-"""Sound goes in; the odds that it wants the floor come back in the loop, computed on a thread of their own.
+"""Sound goes in; the odds of what is asked come back in the loop, computed on a thread of their own.
 
 Networks take 5 to 40 ms of one core. In the loop, 50 calls would wait for each other's.
 """
@@ -30,7 +30,8 @@ class Aside:
     def __init__(self, odds: Callable[[bytes], float]) -> None:
         """`odds`: natural log-odds of 16-bit samples at 16 kHz."""
         self._odds = odds
-        self._thread = ThreadPoolExecutor(1, "floor")
+        self._name = str(getattr(odds, "__name__", type(odds).__name__))
+        self._thread = ThreadPoolExecutor(1, self._name)
         self._open: set[Found] = set()
 
     def __call__(self, pcm: bytes, then: Then) -> None:
@@ -60,12 +61,14 @@ class Aside:
         self._open.remove(found)
         timer.cancel()
         if (error := found.exception()) is not None:
-            log.error("the networks that tell who wants the floor failed", exc_info=error)
+            log.error("networks failed: decided without", networks=self._name, exc_info=error)
         then(UNKNOWN if error is not None else found.result())
 
     def _too_late(self, found: Found, then: Then) -> None:
         if found in self._open:
             self._open.remove(found)
-            log.warning("odds of who wants the floor are late: decided without", limit_s=LONGEST_S)
+            log.warning(
+                "networks are late: decided without", networks=self._name, limit_s=LONGEST_S
+            )
             found.cancel()
             then(UNKNOWN)

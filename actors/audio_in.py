@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from actors.aside import Aside
 from actors.caller_journal import CallerJournal
 from actors.ear import (
+    BEFORE,
     LASTING,
     RATE,
     RECENT,
@@ -44,7 +46,7 @@ from actors.segmenter import (
 from bus.runtime import Emit, Runtime
 from bus.sections import AudioIn as AudioInSettings
 from engines.energy import sounds_dbfs
-from engines.protocols import Vad, VadSession
+from engines.protocols import TurnListener, Vad, VadSession
 from schemas import (
     CallClosed,
     CallerPcm,
@@ -55,6 +57,7 @@ from schemas import (
     LinePcm,
     LineResend,
     Refused,
+    SpeechPaused,
     Transcribed,
 )
 
@@ -72,6 +75,8 @@ CONFIRM_EVERY = 8000
 WARM_UP = 2 * RATE
 """Sound a voice activity detector hears again before it goes on in the middle of a call."""
 MOST_CHANNELS = 8
+PAUSED = 8 * RATE
+"""Of what was said before a pause, so much is listened to."""
 AGAIN = RATE
 """Samples of voice until it is looked at again."""
 
@@ -105,12 +110,17 @@ class AudioInActor:
         settings: AudioInSettings,
         journal: CallerJournal | None = None,
         floor: Asking | None = None,
+        listener: TurnListener | None = None,
     ) -> None:
         """`journal`: where sound is kept; the last minute of it in memory by default.
 
-        `floor`: asked whether a short utterance wants the floor; none: that is not told.
+        `floor`: asked whether a short utterance wants the floor; none: that is not told. `listener`: asked
+        in each pause whether the caller is done.
         """
         self._floor = floor
+        self._listener = listener
+        self._pauses = Aside(listener) if listener else None
+        self._keeps = max(RECENT, PAUSED) if listener else RECENT
         self._vad, self._settings = vad, settings
         self._journal = journal or CallerJournal()
         self._thresholds = thresholds(settings)
@@ -126,7 +136,10 @@ class AudioInActor:
         self._journal.attach(runtime)
 
     async def load(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, self._vad.load)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._vad.load)
+        if self._listener is not None:
+            await loop.run_in_executor(None, self._listener.load)
         await self._journal.load()
         self._loaded.set()
 
@@ -137,6 +150,8 @@ class AudioInActor:
         self._ears.clear()
         if self._floor is not None:
             self._floor.close()
+        if self._pauses is not None:
+            self._pauses.close()
         self._journal.close()
 
     def gauges(self) -> dict[str, float]:
@@ -241,7 +256,7 @@ class AudioInActor:
         sound = bytes(ear.pending[:whole])
         del ear.pending[:whole]
         ear.recent += sound
-        del ear.recent[: -2 * RECENT]
+        del ear.recent[: -2 * self._keeps]
         ear.recent_end = ear.window_end + ear.waiting + whole // 2
         if self._judge is None:
             probabilities = self._judged(ear, event, sound)
@@ -308,6 +323,30 @@ class AudioInActor:
                     self._answered(ear, owed, 0.0)
                 else:
                     self._floor(sound, partial(self._answered, ear, owed))
+                if isinstance(mark, Continued):
+                    self._ask_if_done(ear, mark, event, emit)
+
+    def _ask_if_done(self, ear: Ear, mark: Continued, event: LinePcm, emit: Emit) -> None:
+        """In the lull, once: nothing waits for the answer."""
+        lull = self._settings.lull_ms * 16
+        if self._pauses is None or not mark.silent - WINDOW < lull <= mark.silent:
+            return
+        end = mark.window.end
+
+        def tell(done: float) -> None:
+            if done:
+                emit(
+                    SpeechPaused(
+                        call=event.call,
+                        channel=event.channel,
+                        onset=mark.onset,
+                        end=end,
+                        voiced=mark.voiced,
+                        done=done,
+                    )
+                )
+
+        self._pauses(ear.sound(max(mark.onset - BEFORE, end - PAUSED), end), tell)
 
     def _answered(self, ear: Ear, owed: Owed, floor: float) -> None:
         """A mark is told before it is written down: told twice does no harm, never told does."""

@@ -11,7 +11,7 @@ from bus.endpoints import Endpoints
 from bus.runtime import Actor, Context
 from bus.settings import Settings
 from engines.outside import outside
-from engines.protocols import BatchStt, SttEngine, Vad, Voice
+from engines.protocols import BatchStt, SttEngine, TurnListener, Vad, Voice
 
 if TYPE_CHECKING:
     from engines.nemo_stack import NemoSettings
@@ -28,7 +28,16 @@ def _audio_in(settings: Settings, context: Context, where: Endpoints) -> Actor:
 
     journal = CallerJournal(settings.journal_dir, settings.journal)
     floor = Aside(Floor()) if settings.audio_in.floor_ms else None
-    return AudioInActor(vad(settings.audio_in.vad, settings), settings.audio_in, journal, floor)
+    detector = vad(settings.audio_in.vad, settings)
+    return AudioInActor(detector, settings.audio_in, journal, floor, _turn_listener(settings))
+
+
+def _turn_listener(settings: Settings) -> TurnListener | None:
+    if settings.turns.endpointing != "smart-turn":
+        return None
+    from engines.turn_smart import SmartTurn
+
+    return SmartTurn()
 
 
 def vad(name: str, settings: Settings) -> Vad:

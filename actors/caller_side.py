@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from actors.endpointing import EndOfTurn, Pause
 from actors.turn_state import MS, SAMPLES_PER_MS, Rules, Utterance, Watchdog
-from schemas import SpeechContinued, SpeechEnded
+from schemas import SpeechContinued, SpeechEnded, SpeechPaused
+
+RISEN_DB = 9.0
+"""Who is so much louder than what was asked about before is somebody else: one voice above the murmur."""
 
 
 class CallerSide:
@@ -33,12 +36,21 @@ class CallerSide:
         if (utterance := self.utterances.get(event.onset)) is None:
             return None
         if event.voiced > utterance.voiced:
-            utterance.settled_words = False
+            utterance.settled_words, utterance.done = False, 0.0
         utterance.voiced, utterance.end, utterance.news_ns = event.voiced, event.end, at_ns
         utterance.level_dbfs = max(utterance.level_dbfs, event.level_dbfs)
-        utterance.lasting = event.floor or utterance.lasting
+        if event.floor:
+            utterance.lasting, utterance.lasting_dbfs = event.floor, utterance.level_dbfs
+        elif utterance.level_dbfs >= utterance.lasting_dbfs + RISEN_DB:
+            utterance.lasting = 0.0
         utterance.quiet_ns = at_ns - event.silent * MS // SAMPLES_PER_MS
         return utterance
+
+    def pauses(self, event: SpeechPaused) -> None:
+        """What an engine makes of the pause; of one that is over it matters no more."""
+        utterance = self.utterances.get(event.onset)
+        if utterance is not None and utterance.voiced == event.voiced:
+            utterance.done = event.done
 
     def ends(self, event: SpeechEnded, at_ns: int) -> Utterance | None:
         """It has ended: `hangover_ms` ago, to be precise."""
@@ -78,7 +90,8 @@ class CallerSide:
     def wait_ms(self, now_ns: int) -> float:
         """How long his pause must last, from its first quiet sample on."""
         silent_ms = (now_ns - self._quiet_ns) / MS
-        return self._end_of_turn.wait_ms(Pause(self.words(), silent_ms, self.voiced_ms))
+        done = max(self.live, key=lambda u: u.onset).done if self.live else 0.0
+        return self._end_of_turn.wait_ms(Pause(self.words(), silent_ms, self.voiced_ms, done))
 
     @property
     def _quiet_ns(self) -> int:

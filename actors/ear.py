@@ -126,9 +126,12 @@ class Ear:
 
     def said(self, onset: int, end: int) -> bytes:
         """An utterance: its sound, with what surrounds it, for `engines/floor.py`."""
+        return self.sound(onset - BEFORE, end + BEHIND)
+
+    def sound(self, first: int, end: int) -> bytes:
+        """What of it is still there."""
         at = self.recent_end - len(self.recent) // 2
-        first, end = max(0, onset - BEFORE - at), max(0, end + BEHIND - at)
-        return bytes(self.recent[2 * first : 2 * end])
+        return bytes(self.recent[2 * max(0, first - at) : 2 * max(0, end - at)])
 
     def mark_at(self, first: int) -> SpeechMark | None:
         """What a frame from sample `first` on tells of speech."""

@@ -11,16 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+Endpointing = Literal["words", "fixed", "smart-turn"]
 Ending = Literal["unfinished", "dictation", "complete", "open"]
 
 
 @dataclass(frozen=True)
 class Pause:
-    """The caller is quiet: his words so far, for how long, and how long he was voiced before (ms)."""
+    """The caller is quiet: his words so far, for how long, and how long he was voiced before (ms).
+
+    `done`: natural log-odds by the sound that his turn is over; 0.0: no engine has listened.
+    """
 
     words: str
     silent_ms: float = 0.0
     voiced_ms: float = 0.0
+    done: float = 0.0
 
 
 class EndOfTurn(Protocol):
@@ -188,6 +193,19 @@ class ByWords:
         """The setting that belongs to how `pause.words` end."""
         found = ending(pause.words, self._lexicon)
         return float(getattr(self._waits, found))
+
+
+class BySound:
+    """The sound decides where an engine has listened; the words where none has, and in a dictation."""
+
+    def __init__(self, waits: Waits, words: EndOfTurn, lexicon: Lexicon = ENGLISH) -> None:
+        self._waits, self._words, self._lexicon = waits, words, lexicon
+
+    def wait_ms(self, pause: Pause) -> float:
+        """That of complete words where it sounds like the end, else that of unfinished ones."""
+        if not pause.done or ending(pause.words, self._lexicon) == "dictation":
+            return self._words.wait_ms(pause)
+        return self._waits.complete if pause.done > 0 else self._waits.unfinished
 
 
 class Fixed:

@@ -35,6 +35,8 @@ from schemas import (
 )
 
 log = structlog.get_logger()
+FURTHEST = 1 << 52
+"""Sample that a turn is taken up at, at most: what follows can still be told (`Position`)."""
 LET_GO_S = 0.25
 """How long a voice that hangs may take to stop before the next one is asked."""
 PROBE = "Hello."
@@ -185,7 +187,8 @@ class TtsActor:
         """A predecessor has begun this turn; what we began ourselves needs no order."""
         if not spoken.begun:
             rate = self._rate or event.rate
-            spoken.samples = max(spoken.samples, event.first * rate // event.rate)
+            if (first := event.first * rate // event.rate) <= FURTHEST:
+                spoken.samples = max(spoken.samples, first)
             spoken.began_ns = emit.at_ns - event.played_ms * NS_PER_MS
             spoken.begun = True
             spoken.next = min((part.index for part in event.parts), default=event.next)

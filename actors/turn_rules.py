@@ -47,6 +47,7 @@ from schemas import (
     Sentence,
     SpeechContinued,
     SpeechEnded,
+    SpeechPaused,
     SpeechStarted,
     SpokenWords,
     ToolEnded,
@@ -79,6 +80,7 @@ class Conversation:
             SpeechStarted: self._on_onset,
             SpeechContinued: self._on_continued,
             SpeechEnded: self._on_speech_ended,
+            SpeechPaused: self._on_paused,
             Partial: self._on_partial,
             Final: self._on_final,
             SecondLook: self._on_second_look,
@@ -168,6 +170,9 @@ class Conversation:
         if event.murmur and not interrupted:  # nobody's
             self._restore([utterance])
             utterance.dismissed = True
+
+    def _on_paused(self, event: SpeechPaused, at_ns: int) -> None:
+        self._caller.pauses(event)
 
     def _on_partial(self, event: Partial, at_ns: int) -> None:
         if utterance := self._caller.utterances.get(event.utterance):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Literal
 
-from actors.endpointing import ByWords, EndOfTurn, Fixed, Waits
+from actors.endpointing import BySound, ByWords, EndOfTurn, Endpointing, Fixed, Waits
 from actors.evidence import is_backchannel
 from actors.heard import Voice
 from schemas import Event, Final, Message, Partial, Respond, SecondLook, ToolCall
@@ -48,7 +48,7 @@ class Rules:
     """
 
     endpoints: Waits = field(default_factory=Waits)
-    by_words: bool = True
+    endpointing: Endpointing = "words"
     drafts: int = 0
     hangover_ms: float = 250
     final_wait_ms: float = 2000
@@ -61,8 +61,11 @@ class Rules:
     phrases: Phrases = field(default_factory=Phrases)
 
     def end_of_turn(self) -> EndOfTurn:
-        """By the words, or always the same wait."""
-        return ByWords(self.endpoints) if self.by_words else Fixed(self.endpoints.open)
+        """By the words, by the sound besides, or always the same wait."""
+        if self.endpointing == "fixed":
+            return Fixed(self.endpoints.open)
+        words = ByWords(self.endpoints)
+        return words if self.endpointing == "words" else BySound(self.endpoints, words)
 
 
 Watchdog = Literal["no_words", "no_end", "no_tokens", "no_audio", "no_answer"]
@@ -215,6 +218,10 @@ class Utterance:
     level_dbfs: float = -120.0
     floor: float = 0.0
     lasting: float = 0.0
+    lasting_dbfs: float = -120.0
+    """How loud it was at most when that was asked."""
+    done: float = 0.0
+    """Log-odds by its sound that this pause ends the turn; 0.0: nobody has listened."""
     murmur: bool = False
     begun_ns: int = 0
     news_ns: int = 0

@@ -171,7 +171,7 @@ class Nemo(Section, frozen=True):
 class Turns(Section, frozen=True):
     """When a turn ends, when an interruption is meant, and what the model is told."""
 
-    endpointing: Literal["words", "fixed"] = "words"
+    endpointing: Literal["words", "fixed", "smart-turn"] = "words"
     endpoint_ms: Annotated[int, Meta(ge=50, le=10_000)] = 600
     endpoint_complete_ms: Annotated[int, Meta(ge=50, le=10_000)] = 320
     endpoint_unfinished_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1200

@@ -131,6 +131,18 @@ class Voice(Protocol):
     async def close(self) -> None: ...
 
 
+class TurnListener(Protocol):
+    """Tells by the sound whether a caller who pauses is done."""
+
+    def load(self) -> None:
+        """Blocks until it can be asked. Raises EngineError."""
+        ...
+
+    def __call__(self, pcm: bytes) -> float:
+        """Natural log-odds; of up to 8 s of mono int16 PCM at 16 kHz that end in the pause."""
+        ...
+
+
 class VadSession(Protocol):
     """Voice activity of one stream: probability of speech per window."""
 

@@ -48,7 +48,7 @@ class TurnEncoder:
 
     def __call__(self, sound: npt.NDArray[np.floating]) -> Array:
         """As many steps as the sound has 40 ms, begun ones counted; at least one, at most STEPS."""
-        seen = self._spectrogram(sound[: FRAMES * HOP].astype(np.float32))
+        seen = log_mel(sound[: FRAMES * HOP].astype(np.float32), self._mel)[-FRAMES:]
         x = np.full((FRAMES, BANDS), seen.min(), np.float32)
         x[FRAMES - len(seen) :] = seen
         x = _gelu(self._times(_beside(x, 1), "conv1"))
@@ -87,15 +87,19 @@ class TurnEncoder:
         made: Array = off / size * self._array(f"{name}.gain") + self._array(f"{name}.bias")
         return made
 
-    def _spectrogram(self, sound: Array) -> Array:
-        """[frames, 80]: log10 of power in mel bands, at most RANGE below the largest, / 4 + 1."""
-        sound = np.pad(sound, (0, max(0, WINDOW - len(sound))))
-        sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
-        padded = np.pad(sound, WINDOW // 2, mode="reflect")
-        frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][:-1] * _TAPER
-        power = np.abs(np.fft.rfft(frames)) ** 2
-        log = np.log10(np.maximum(power.astype(np.float32) @ self._mel, LEAST))
-        return np.asarray(np.maximum(log, log.max() - RANGE) / 4 + 1, np.float32)[-FRAMES:]
+
+def log_mel(sound: Array, bands: Array) -> Array:
+    """[frames, 80]: log10 of power in `mel_bands()`, at most RANGE below the largest, / 4 + 1.
+
+    As Whisper has it. Samples at 16 kHz, of any level; a frame each 10 ms.
+    """
+    sound = np.pad(sound, (0, max(0, WINDOW - len(sound))))
+    sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
+    padded = np.pad(sound, WINDOW // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][:-1] * _TAPER
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    log = np.log10(np.maximum(power.astype(np.float32) @ bands, LEAST))
+    return np.asarray(np.maximum(log, log.max() - RANGE) / 4 + 1, np.float32)
 
 
 def mel_bands() -> Array:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.onnx_session import in_wheel, open_model
 from engines.protocols import EngineError, VadSession
 
 WINDOW = 512
@@ -40,7 +40,7 @@ class SileroOnnxVad:
 
         Raises EngineError when onnxruntime or the model file is missing.
         """
-        self._model = _session(self._path or installed_model())
+        self._model = open_model(self._path or installed_model(), "VAD model")
         self.open().push(bytes(WINDOW_BYTES))
 
     def open(self) -> SileroOnnxSession:
@@ -99,28 +99,7 @@ def judged(model: Any, sessions: Sequence[SileroOnnxSession], windows: Floats) -
 
 
 def installed_model() -> Path:
-    """Where the silero-vad wheel keeps its model. Looks without importing it: it imports torch.
-
-    Raises EngineError when the wheel is not installed or holds no such file.
-    """
-    spec = find_spec("silero_vad")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        path = Path(folder) / "data" / MODEL
-        if path.is_file():
-            return path
-    raise EngineError(f"{MODEL} not found: pip install --no-deps silero-vad, or name the file")
-
-
-def _session(path: Path) -> Any:
-    """An onnxruntime session on one thread that never spins: a window takes 0.1 ms, not a core."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise EngineError("onnxruntime is missing: pip install 'bargein[vad-onnx]'") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    if not path.is_file():
-        raise EngineError(f"no VAD model at {path}: name an existing silero .onnx file")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    """Where the silero-vad wheel keeps its model; raises EngineError where it does not."""
+    return in_wheel(
+        "silero_vad", f"data/{MODEL}", "pip install --no-deps silero-vad, or name the file"
+    )

@@ -77,6 +77,7 @@ from schemas.speech import (
     SpeechContinued,
     SpeechEnded,
     SpeechLikely,
+    SpeechPaused,
     SpeechStarted,
 )
 from schemas.transcript import (
@@ -185,6 +186,7 @@ __all__ = [
     "SpeechEnded",
     "SpeechLikely",
     "SpeechMark",
+    "SpeechPaused",
     "SpeechStarted",
     "SpokenWords",
     "Stamp",

@@ -59,6 +59,20 @@ class SpeechContinued(Event, frozen=True, tag="speech.continued"):
     floor: float = 0.0
 
 
+class SpeechPaused(Event, frozen=True, tag="speech.paused"):
+    """The caller pauses at sample `end`, and an engine has listened to what he said.
+
+    Told with `turns.endpointing = "smart-turn"` alone. `onset`, `voiced`: as in `speech.continued`, of that
+    moment. `done`: natural log-odds, by the sound, that his turn is over.
+    """
+
+    onset: int
+    end: int
+    voiced: int
+    done: float
+    channel: int = 0
+
+
 class SpeechEnded(Event, frozen=True, tag="speech.ended"):
     """Speech that began at `onset` had its last voiced sample before `end` (16 kHz).
 

@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from statistics import mean
 
-from actors.endpointing import ByWords, EndOfTurn, Fixed, Pause, Waits, ending
+from actors.endpointing import BySound, ByWords, EndOfTurn, Fixed, Pause, Waits, ending
 from actors.segmenter import WINDOW, Ended, Segmenter, Started, Thresholds, Window
 from bus.sections import Turns
 from engines.energy import level_dbfs
+from engines.protocols import EngineError
 from engines.stt_pocketsphinx import PocketsphinxEngine
+from engines.turn_smart import SmartTurn
 from engines.vad_silero import PysileroVad
 from soak import caller_set
 from soak.bench_kit import Result, Row, Tell, percentile
@@ -25,6 +27,7 @@ from soak.duplex.trials import DUPLEX, PAUSES_MS
 NAME = "endpointing"
 PREROLL, TAIL = 400 * 16, 16_000
 PACKET = 640
+LULL = 96 * 16
 STEP_MS = 10
 BROKEN_OFF = ("question", "long_request", "interruption", "addition")
 
@@ -37,15 +40,16 @@ def run(tell: Tell, tiny: bool) -> Result:
         questions, openings = questions[:1], openings[:1]
     tell(f"{len(questions) + len(openings)} clips")
     heard = asyncio.run(_heard([*questions, *openings]))
+    detail_done = [pause.done for pause in heard]
     done, paused = heard[: len(questions)], heard[len(questions) :]
     words = {"questions": [p.words for p in done], "openings": [p.words for p in paused]}
-    detail: dict[str, object] = {**words}
+    detail: dict[str, object] = {**words, "done, nats": detail_done}
     return Result(bench=NAME, rows=tuple(rows(done, paused)), detail=detail)
 
 
 async def _heard(clips: Sequence[Clip]) -> list[Pause]:
     """What is known in the pause behind each clip."""
-    vad, engine = PysileroVad(), PocketsphinxEngine()
+    vad, engine, listener = PysileroVad(), PocketsphinxEngine(), _listener()
     vad.load()
     await engine.load()
     session = await engine.open()
@@ -57,16 +61,28 @@ async def _heard(clips: Sequence[Clip]) -> list[Pause]:
             onset, end, voiced = _speech(vad, pcm)
             start = 2 * max(0, onset - PREROLL)
             session.begin(number, 0)
-            for at in range(start, 2 * (end + 96 * 16), PACKET):
+            lull = 2 * (end + LULL)
+            sounds_done = listener(pcm[start:lull]) if listener else 0.0
+            for at in range(start, lull, PACKET):
                 session.feed(pcm[at : at + PACKET])
             session.finish()
             async for guess in results:
                 if guess.final:
-                    pauses.append(Pause(guess.text, 0.0, voiced / 16))
+                    pauses.append(Pause(guess.text, 0.0, voiced / 16, sounds_done))
                     break
     finally:
         await engine.close()
     return pauses
+
+
+def _listener() -> SmartTurn | None:
+    """smart-turn where `make engine-smart-turn` has installed it."""
+    listener = SmartTurn()
+    try:
+        listener.load()
+    except EngineError:
+        return None
+    return listener
 
 
 def _speech(vad: PysileroVad, pcm: bytes) -> tuple[int, int, int]:
@@ -93,14 +109,18 @@ def policies() -> Mapping[str, EndOfTurn]:
         dictation=turns.endpoint_dictation_ms,
     )
     fixed = {f"fixed {ms} ms": Fixed(ms) for ms in (300, 600, 900)}
-    return {"by words": ByWords(waits), **fixed}
+    words = ByWords(waits)
+    return {"by words": words, "by sound (smart-turn)": BySound(waits, words), **fixed}
 
 
 def rows(done: Sequence[Pause], paused: Sequence[Pause]) -> list[Row]:
     """Per policy: the wait behind a whole question, and the share of pauses it cuts into."""
     row = partial(Row, bench=NAME)
     found = []
+    listened = any(pause.done for pause in [*done, *paused])
     for name, policy in policies().items():
+        if isinstance(policy, BySound) and not listened:
+            continue
         waits = [policy.wait_ms(pause) for pause in done]
         cut = 100 * mean(_cut_share(policy.wait_ms(pause)) for pause in paused)
         found += [

@@ -23,6 +23,7 @@ from schemas import (
     Sentence,
     SpeechContinued,
     SpeechEnded,
+    SpeechPaused,
     SpeechStarted,
     SpokenWords,
     TurnEnded,
@@ -32,7 +33,7 @@ from schemas import (
 )
 
 CALL = "C1"
-RULES = Rules(system_prompt="be brief", by_words=False)
+RULES = Rules(system_prompt="be brief", endpointing="fixed")
 COMMIT_MS = 450
 LIMITS = Limits(
     hold_ms=COMMIT_MS,
@@ -63,6 +64,14 @@ def lull(onset_ms: int, voiced_ms: int, silent_ms: int = 100) -> Event:
     voiced, silent = voiced_ms * 16, silent_ms * 16
     end = onset_ms * 16 + voiced + silent
     return SpeechContinued(call=CALL, onset=onset_ms * 16, end=end, voiced=voiced, silent=silent)
+
+
+def sounds_done(onset_ms: int, voiced_ms: int, nats: float) -> Event:
+    """An engine has listened to what was said before the pause."""
+    voiced = voiced_ms * 16
+    return SpeechPaused(
+        call=CALL, onset=onset_ms * 16, end=onset_ms * 16 + voiced, voiced=voiced, done=nats
+    )
 
 
 def ends(onset_ms: int, voiced_ms: int) -> Event:

@@ -29,7 +29,7 @@ async def test_answers_come_in_the_order_of_the_questions_and_in_the_loop() -> N
         await until(lambda: len(told) == 3)
     asking.close()
     assert told == [3.0, 1.0, 2.0]
-    assert {name.partition("_")[0] for name in where} == {"floor"}
+    assert {name.partition("_")[0] for name in where} == {"odds"}
 
 
 async def test_networks_that_fail_tell_nothing_and_are_told_of() -> None:

@@ -38,6 +38,7 @@ from schemas import (
     Replayed,
     SpeechContinued,
     SpeechEnded,
+    SpeechPaused,
     SpeechStarted,
     Transcribed,
 )
@@ -236,6 +237,39 @@ async def test_the_sound_of_a_short_utterance_is_judged_when_it_ends(windows: in
     assert ended.floor == 2.5
     [pcm] = seen
     assert np.array_equal(pcm, sound[ended.onset - 6400 : ended.end + 4000])
+
+
+@dataclass
+class Listener:
+    """Remembers what it was asked."""
+
+    loaded: bool = False
+    seen: list[Sound] = field(default_factory=list)
+
+    def load(self) -> None:
+        self.loaded = True
+
+    def __call__(self, pcm: bytes) -> float:
+        assert self.loaded
+        self.seen.append(np.frombuffer(pcm, np.int16))
+        return -1.5
+
+
+@pytest.mark.parametrize("windows", [20, 300], ids=["0.6 s", "9.6 s"])
+async def test_each_pause_is_listened_to_once_with_what_was_said_before(windows: int) -> None:
+    """400 ms before its onset too, 8 s at most; nothing else waits for it."""
+    quiet, loud = np.zeros(30 * WINDOW, np.int16), tone(windows * WINDOW)
+    sound, listener = np.concatenate([quiet, loud, quiet]), Listener()
+    listening = AudioInActor(Loudness(), AudioIn(), CallerJournal(), listener=listener)
+    async with asyncio.timeout(40), rig(*HEARS, SpeechPaused) as agent, agent.running(listening):
+        line(agent, sound)
+        paused = await agent.heard(SpeechPaused)
+        ended = await agent.heard(SpeechEnded)
+    assert (paused.onset, paused.voiced, paused.done) == (ended.onset, ended.voiced, -1.5)
+    assert paused.end - ended.end == 3 * WINDOW
+    [pcm] = listener.seen
+    first = max(paused.onset - 6400, paused.end - 8 * 16_000)
+    assert np.array_equal(pcm, sound[first : paused.end])
 
 
 @dataclass

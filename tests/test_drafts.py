@@ -161,7 +161,7 @@ def test_a_successor_cancels_the_draft_of_a_crashed_manager() -> None:
 
 def test_a_cut_in_before_a_word_was_heard_is_no_answer() -> None:
     """The agent had begun its first word when the caller went on: the two are one question."""
-    talk = Talk(rules=Rules(by_words=False, drafts=3))
+    talk = Talk(rules=Rules(endpointing="fixed", drafts=3))
     talk.play(DONE)
     talk.tell(1005, *says(1, "ten past two"))
     talk.tell(1010, on(1010))

@@ -10,7 +10,7 @@ from actors.endpointing import ENGLISH, ByWords, Ending, Fixed, Pause, Waits, en
 from actors.turn_rules import Conversation
 from actors.turn_state import Rules
 from schemas import SpeechContinued
-from tests.talk import CALL, FULL, Step, ends, fin, on, part, play
+from tests.talk import CALL, FULL, Step, ends, fin, goes, lull, on, part, play, sounds_done
 
 ENDINGS: dict[Ending, tuple[str, ...]] = {
     "complete": (
@@ -127,3 +127,42 @@ def test_an_engine_of_ones_own_is_told_how_long_it_has_been_quiet() -> None:
     talk.step(ends(0, 500), 750_000_000)
     assert talk.deadline_ns == 1_000_000_000
     assert engine.asked[-1] == Pause("what time", 250.0, 500.0)
+
+
+BY_SOUND = Rules(endpointing="smart-turn")
+
+
+@pytest.mark.parametrize(
+    ("words", "nats", "wait_ms"),
+    [
+        ("the blue one", 2.0, 320),
+        ("what is the", 2.0, 320),
+        ("what time is it", -2.0, 1200),
+        ("what time is it", 0.0, 320),
+        ("the blue one", 0.0, 600),
+        ("one two", 2.0, 1000),
+    ],
+)
+def test_the_sound_decides_where_somebody_has_listened_but_not_in_a_dictation(
+    words: str, nats: float, wait_ms: int
+) -> None:
+    steps = heard(words)
+    if nats:
+        pause: list[Step] = [(500, lull(0, 400)), (540, sounds_done(0, 400, nats))]
+        steps = [steps[0], *pause, *steps[1:]]
+    assert play(steps, 400 + wait_ms - 1, rules=BY_SOUND) == []
+    assert play(steps, 400 + wait_ms, rules=BY_SOUND)[0] == f"turn 1: {words}"
+
+
+def test_an_answer_about_a_pause_that_is_over_counts_no_more() -> None:
+    """He went on before it came: it is told of 400 ms of voice, there are 900."""
+    late: list[Step] = [
+        (0, on(0)),
+        (900, goes(0, 900)),
+        (910, sounds_done(0, 400, -3.0)),
+        (1150, ends(0, 900)),
+        (1160, fin(0, "what time is it")),
+    ]
+    assert play(late, 1220, rules=BY_SOUND)[0] == "turn 1: what time is it"
+    early = [late[0], (500, lull(0, 400)), (540, sounds_done(0, 400, -3.0)), late[1], *late[3:]]
+    assert play(early, 1220, rules=BY_SOUND)[0] == "turn 1: what time is it"

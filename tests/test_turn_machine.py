@@ -27,7 +27,7 @@ from schemas import (
 )
 from tests.talk import CALL, FULL, Talk, ends, fin, finished, goes, on, part, played, says
 
-RULES = Rules(by_words=False, max_turn_ms=6000, answer_wait_ms=1500, final_wait_ms=800)
+RULES = Rules(endpointing="fixed", max_turn_ms=6000, answer_wait_ms=1500, final_wait_ms=800)
 WATCHFUL = replace(
     RULES,
     patience=Patience(800, 4000, 2000, 700, 900, idle_ms=0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from schemas import (
     SecondLook,
     Sentence,
     SpeechEnded,
+    SpeechStarted,
     TurnTick,
 )
 from tests.talk import (
@@ -313,7 +315,7 @@ def test_a_caller_without_end_is_answered_after_the_limit() -> None:
 
 
 def test_a_short_answer_wait_never_stops_a_turn_twice() -> None:
-    rules = Rules(answer_wait_ms=100, by_words=False)
+    rules = Rules(answer_wait_ms=100, endpointing="fixed")
     steps: Steps = [*QUESTION, (900, says(1, "yes")), (950, CancelCall(call=CALL))]
     steps += [(951, says(1, "late")), (960, line_played(1, 10))]
     assert play(steps, 3000, rules=rules).count("stop 1") == 1
@@ -451,3 +453,24 @@ def test_a_second_look_that_is_late_finds_the_agent_speaking_and_still_counts() 
 def test_a_second_look_that_never_comes_holds_nothing_up() -> None:
     told = play(short_word(9000, "never mind", 194), 8999, FullDuplex(Judge()))
     assert told[:4] == [*ASKED, "Hold", "restore 1"]
+
+
+@pytest.mark.parametrize(
+    ("loud_dbfs", "stops"), [(-9.5, False), (-9.0, True)], ids=["as loud", "above"]
+)
+def test_what_was_asked_of_a_murmur_says_nothing_of_a_louder_voice(
+    loud_dbfs: float, stops: bool
+) -> None:
+    """By its sound several people talk somewhere; then somebody speaks into the telephone."""
+    murmur = msgspec.structs.replace(goes(1150, 350), level_dbfs=-18, floor=2.0)
+    steps: Steps = [
+        *SPEAKING,
+        (1150, SpeechStarted(call=CALL, onset=18_400, level_dbfs=-18)),
+        (1500, murmur),
+        (1550, part(1150, "the price of")),
+        (1600, part(1150, "the price of")),
+        (1700, msgspec.structs.replace(goes(1150, 550), level_dbfs=-18)),
+        (1800, msgspec.structs.replace(goes(1150, 650), level_dbfs=loud_dbfs)),
+    ]
+    assert "stop 1" not in play(steps[:-1], 1790)
+    assert ("stop 1" in play(steps, 1810)) is stops

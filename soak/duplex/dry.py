@@ -78,7 +78,7 @@ class Trying:
         turns = self.settings.turns
         limits = Limits(**{name: getattr(turns, name) for name in Limits.__dataclass_fields__})
         self.duplex = Noting(Judge(limits))
-        self.talk = Conversation(CALL, 0, self.duplex, Rules(system_prompt="", by_words=False))
+        self.talk = Conversation(CALL, 0, self.duplex, Rules(system_prompt="", endpointing="fixed"))
 
     @property
     def meant(self) -> bool:
