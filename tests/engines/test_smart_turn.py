@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import wave
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engines.protocols import EngineError
 from engines.turn_smart import SmartTurn
 from soak import caller_set
 
@@ -36,8 +34,3 @@ def test_a_whole_question_sounds_more_like_the_end_than_half_of_it(listener: Sma
 def test_only_the_last_eight_seconds_count(listener: SmartTurn) -> None:
     sound = (np.random.default_rng(3).standard_normal(12 * 16_000) * 2000).astype(np.int16)
     assert listener(sound.tobytes()) == listener(sound[-8 * 16_000 :].tobytes())
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="name an existing"):
-        SmartTurn(tmp_path / "none.onnx").load()
