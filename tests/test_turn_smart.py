@@ -1,4 +1,4 @@
-"""smart-turn without its model: what is missing, and what to do. With it: tests/engines/test_smart_turn.py."""
+"""smart-turn without its model: what is missing, and what to do; with it: tests/engines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_wheel_that_is_not_there_says_how_to_get_it() -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match="no smart-turn model at .*none.onnx"):
+    with pytest.raises(EngineError, match=r"no smart-turn model at .*none\.onnx"):
         SmartTurn(tmp_path / "none.onnx").load()
 
 
