@@ -17,6 +17,9 @@ TURNING, CONTENT, HOLLOW, NONE, HUM, BACKCHANNEL = 0.8, -0.3, -1.7, -1.2, -1.7, 
 AGREE, LISTS, LENGTH, LENGTH_MS = 0.4, 0.25, 1.2, 300
 """The same of a word that both looks found; of the difference of the lists, in units of `list_nats`; and of
 the voice's length beyond `content_ms`, in units of `LENGTH_MS`. The latter two are bounded."""
+QUIET = 0.4
+"""Nats against the caller for each dB beyond `quiet_db` that it is softer than his last question: so are
+backchannels, and what others say behind him."""
 SURE, LASTING = 2.0, 1.5
 """Times `floor_nats`: where the sound alone is sure; and what it takes while a voice lasts."""
 SEVERAL = 3
@@ -87,6 +90,7 @@ class Limits:
     commit_ms: float = 1400
     voice_ms: float = 1500
     verdict_ms: float = 700
+    quiet_db: float = 12
     soft_db: float = 22
     list_nats: float = 40
     floor_nats: float = 2.0
@@ -216,8 +220,13 @@ class Case:
         )
 
     @property
+    def quiet(self) -> float:
+        """What its level says against the caller, in nats."""
+        return QUIET * max(0.0, -self.e.level_db - self.limits.quiet_db)
+
+    @property
     def nats(self) -> float:
-        """For the caller, all of it: the sound's odds, what each look's words weigh, the length.
+        """For the caller, all of it: the sound's odds, what each look's words weigh, the length, the level.
 
         Each look counts for as much as there are looks.
         """
@@ -231,6 +240,7 @@ class Case:
             + AGREE * agree
             + LISTS * max(-2.0, min(2.0, lists))
             + LENGTH * max(-1.5, min(1.5, length))
+            - self.quiet
         )
 
     @property
@@ -299,7 +309,11 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "over: by its sound it surely wants the floor, and its words so far are not backchannels alone",
-        lambda c: c.over and c.e.floor >= SURE * c.limits.floor_nats and not (c.worded or c.echo),
+        lambda c: (
+            c.over
+            and c.e.floor - c.quiet >= SURE * c.limits.floor_nats
+            and not (c.worded or c.echo)
+        ),
         "commit",
     ),
     Rule(

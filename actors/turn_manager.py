@@ -259,6 +259,7 @@ class TurnManager:
                 commit_ms=turns.commit_ms,
                 voice_ms=turns.long_ms if deaf else turns.voice_ms,
                 verdict_ms=0 if deaf else turns.verdict_ms,
+                quiet_db=turns.quiet_db,
                 soft_db=turns.soft_db,
                 list_nats=turns.list_nats,
                 floor_nats=turns.floor_nats,

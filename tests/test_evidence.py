@@ -200,13 +200,23 @@ def test_a_voice_far_softer_than_the_caller_s_is_not_his() -> None:
     assert judge(replace(over(512, "wait"), level_db=-23, floor=0.1)) == "commit"
 
 
+def test_the_softer_it_is_the_surer_it_must_be() -> None:
+    """0.4 nats for each dB beyond 12: of what all of it says, and of the sound alone."""
+    unsure = replace(over(600, "boom", "none"), floor=0.1)  # 0.6 nats more than it takes
+    assert judge(replace(unsure, level_db=-13)) == "commit"
+    assert judge(replace(unsure, level_db=-14)) == "restore"
+    sound = Evidence(300, ended_ms=0, floor=4.3)
+    assert judge(replace(sound, level_db=-12)) == "commit"
+    assert judge(replace(sound, level_db=-13)) == "hold"  # for its words
+
+
 def test_who_surely_wants_the_floor_may_be_softer() -> None:
     """Through a bad telephone, from across the room; but not from the next one."""
     far = replace(over(736, "wow", "were you now", 90), level_db=-23)
     assert judge(far) == "restore"
     assert judge(replace(far, floor=1.9)) == "restore"
-    assert judge(replace(far, floor=2.0)) == "commit"
-    assert judge(replace(far, floor=2.0, level_db=-34)) == "restore"
+    assert judge(replace(far, floor=5.0)) == "commit"
+    assert judge(replace(far, floor=5.0, level_db=-34)) == "restore"
     lasting = Evidence(2000, "suddenly the bicycle", level_db=-23, lasting=3.0)
     assert judge(lasting) == "commit"
 
