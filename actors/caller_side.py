@@ -8,9 +8,6 @@ from actors.endpointing import EndOfTurn, Pause
 from actors.turn_state import MS, SAMPLES_PER_MS, Rules, Utterance, Watchdog
 from schemas import SpeechContinued, SpeechEnded, SpeechPaused
 
-RISEN_DB = 9.0
-"""Who is so much louder than what was asked about before is somebody else: one voice above the murmur."""
-
 
 class CallerSide:
     """The utterances since the last turn; `dismissed` ones count no longer."""
@@ -41,7 +38,7 @@ class CallerSide:
         utterance.level_dbfs = max(utterance.level_dbfs, event.level_dbfs)
         if event.floor:
             utterance.lasting, utterance.lasting_dbfs = event.floor, utterance.level_dbfs
-        elif utterance.level_dbfs >= utterance.lasting_dbfs + RISEN_DB:
+        elif utterance.level_dbfs >= utterance.lasting_dbfs + self._rules.risen_db:
             utterance.lasting = 0.0
         utterance.quiet_ns = at_ns - event.silent * MS // SAMPLES_PER_MS
         return utterance

@@ -44,6 +44,7 @@ class Phrases:
 class Rules:
     """Waits in ms; see config/fleet.toml, [turns]. `drafts`: answers begun before a turn is sure.
 
+    `risen_db`: who is so much louder than what was asked about while it lasted is somebody else.
     `resumptions`: how often one answer is taken up again after a restart of llm or tts.
     """
 
@@ -51,6 +52,7 @@ class Rules:
     endpointing: Endpointing = "words"
     drafts: int = 0
     hangover_ms: float = 250
+    risen_db: float = 9.0
     final_wait_ms: float = 2000
     max_turn_ms: float = 60_000
     answer_wait_ms: float = 10_000

@@ -183,6 +183,7 @@ class Turns(Section, frozen=True):
     commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 1400
     voice_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1500
     verdict_ms: Annotated[int, Meta(ge=0, le=5000)] = 700
+    risen_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 9.0
     quiet_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 12.0
     soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 22.0
     list_nats: Annotated[float, Meta(ge=0.0, le=1000.0)] = 40.0
