@@ -37,9 +37,7 @@ class CallerSide:
         utterance.voiced, utterance.end, utterance.news_ns = event.voiced, event.end, at_ns
         utterance.level_dbfs = max(utterance.level_dbfs, event.level_dbfs)
         if event.floor:
-            utterance.lasting, utterance.lasting_dbfs = event.floor, utterance.level_dbfs
-        elif utterance.level_dbfs >= utterance.lasting_dbfs + self._rules.risen_db:
-            utterance.lasting = 0.0
+            utterance.lasting = event.floor
         utterance.quiet_ns = at_ns - event.silent * MS // SAMPLES_PER_MS
         return utterance
 
@@ -55,7 +53,7 @@ class CallerSide:
         if (utterance := self.utterances.get(event.onset)) is None:
             return None
         utterance.voiced, utterance.end, utterance.floor = event.voiced, event.end, event.floor
-        utterance.murmur = event.murmur
+        utterance.murmur, utterance.topped = event.murmur, event.topped
         self._end(utterance, at_ns)
         utterance.quiet_ns = at_ns - int(self._rules.hangover_ms * MS)
         return utterance

@@ -20,6 +20,8 @@ SAMPLES_PER_MS = 16
 RING_MS = 3000
 """Sound kept before an onset: more than the pre-roll, since the onset is reported late."""
 RING = RING_MS * SAMPLES_PER_MS
+LEAST_PREROLL = 200 * SAMPLES_PER_MS
+"""So much sound before an onset is an utterance's, though another may have gone on until then."""
 LONGEST_SILENCE = 5000 * SAMPLES_PER_MS
 """Longer holes are not filled, and marks further ahead than that are not believed."""
 QUIET_EVERY = 5000 * SAMPLES_PER_MS
@@ -135,15 +137,23 @@ class Channel:
             self.session.settle()
             self._settled_at = voiced
 
-    def ended(self, onset: int | None = None, voiced: int | None = None, look: bool = True) -> None:
+    def ended(
+        self,
+        onset: int | None = None,
+        voiced: int | None = None,
+        look: bool = True,
+        topped_at: int | None = None,
+    ) -> None:
         """Speech has ended; that of `onset`, and no later one, if it is named. `look`: words may matter.
 
+        `topped_at`: there a voice began above it, whose first syllables it was given: not its own.
         Words that were settled are open again unless there was just as much voice then: what came since
         may not have been told.
         """
         if self.current is None or (onset is not None and onset < self.current.onset):
             return
-        self.current.end = self._taken_to = self._fed_to
+        end = self._fed_to if topped_at is None else min(self._fed_to, topped_at - LEAST_PREROLL)
+        self.current.end = self._taken_to = max(end, self.current.start)
         utterance, self.current = self.current, None
         if self.session is not None:
             if self._settled_at not in (None, voiced):

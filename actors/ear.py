@@ -162,6 +162,8 @@ def telling(mark: Ended, window: Window, floor_ms: float) -> tuple[int, int] | N
     """The samples by which one can tell what has ended, in `window`: the last of what seems a murmur."""
     if mark.murmur:
         return window.end - LASTING, window.end
+    if mark.topped:
+        return None
     if not 0 < mark.voiced <= floor_ms * 16 or mark.end - mark.onset > LONGEST:
         return None
     return mark.onset, mark.end
@@ -184,6 +186,8 @@ def thresholds(settings: AudioInSettings) -> Thresholds:
         murmur_probability=settings.murmur_probability,
         unsure_speech=settings.unsure_speech,
         stands_out_db=settings.stands_out_db,
+        over_ms=settings.over_ms,
+        over_db=settings.over_db,
     )
 
 
@@ -235,6 +239,7 @@ def event_of(cause: LinePcm, mark: Mark, floor: float) -> Event:
             end=mark.end,
             voiced=mark.voiced,
             murmur=mark.murmur,
+            topped=mark.topped,
             floor=floor,
         )
     probability, level_dbfs = mark.window.probability, mark.window.level_dbfs

@@ -14,7 +14,7 @@ from typing import Literal
 
 TURNING, CONTENT, HOLLOW, NONE, HUM, BACKCHANNEL = 0.8, -0.3, -1.7, -1.2, -1.7, -1.8
 """Nats that the words of a look add: those of a logistic regression, rounded (decision 9)."""
-AGREE, LISTS, LENGTH, LENGTH_MS = 0.4, 0.25, 1.2, 300
+AGREE, LISTS, LENGTH, LENGTH_MS = 0.4, 0.4, 1.0, 300
 """The same of a word that both looks found; of the difference of the lists, in units of `list_nats`; and of
 the voice's length beyond `content_ms`, in units of `LENGTH_MS`. The latter two are bounded."""
 QUIET = 0.4
@@ -94,7 +94,7 @@ class Limits:
     soft_db: float = 22
     list_nats: float = 40
     floor_nats: float = 2.0
-    lean_nats: float = 0.8
+    lean_nats: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,7 @@ class Evidence:
     second look made of it; `awaited`: one is under way. `floor`: log-odds, by its sound, that it is meant.
     `lasting`: the same of what lasts and varies little in level, asked meanwhile; 0.0: not asked.
     `murmur`: it ended because by its level it seems to be many voices; `floor` is that of its last seconds.
+    `topped`: it ended because a voice much louder began.
     """
 
     voiced_ms: float
@@ -129,6 +130,7 @@ class Evidence:
     floor: float = 0.0
     lasting: float = 0.0
     murmur: bool = False
+    topped: bool = False
 
 
 @dataclass(frozen=True)
@@ -282,6 +284,7 @@ RULES: tuple[Rule, ...] = (
         "restore",
     ),
     Rule("an explicit stop word", lambda c: any(heard.stop for heard in c.both), "commit"),
+    Rule("somebody speaks above it: it was behind the caller", lambda c: c.e.topped, "restore"),
     Rule(
         "by its level several voices far off, and by its sound it does not surely want the floor",
         lambda c: c.e.murmur and c.e.floor < SURE * c.limits.floor_nats,

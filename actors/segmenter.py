@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 
 WINDOW = 512
@@ -18,6 +19,8 @@ UNSURE_WINDOWS = 4
 """So long, 128 ms, what the detector is not sure of stands out until it is taken for a voice."""
 UNSURE_RELEASE = 0.8
 """Share of `unsure_speech` at which such a voice goes on."""
+RISE_WINDOWS, OVER_WINDOWS = 6, 3
+"""A voice above another one shows in so many of so many windows: 96 of 192 ms."""
 LEARN = 0.06
 """Share of a window in the background's level: half a second is remembered."""
 
@@ -41,6 +44,8 @@ class Thresholds:
     murmur_probability: float = 0.9
     unsure_speech: float = 0.25
     stands_out_db: float = 12.0
+    over_ms: float = 256
+    over_db: float = 9.0
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,16 @@ class Continued:
 
 @dataclass(frozen=True)
 class Ended:
-    """The last voiced sample came before `end`. `murmur`: it was no voice but a background of voices."""
+    """The last voiced sample came before `end`. `murmur`: it was no voice but a background of voices.
+
+    `topped`: a voice so much louder has begun that this was behind it; `Started` follows.
+    """
 
     onset: int
     end: int
     voiced: int
     murmur: bool = False
+    topped: bool = False
 
 
 Mark = Rose | Started | Continued | Ended
@@ -110,6 +119,9 @@ class Segmenter:
 
     The detector is less sure of a narrow voice, and of any amid noise. What stands out of the background
     by `stands_out_db` needs `unsure_speech` only, on average of UNSURE_WINDOWS.
+
+    Who is `over_db` louder than all that was said for `over_ms` before stands nearer than who said it: his
+    is an utterance of its own, and what was before is the background.
     """
 
     def __init__(self, thresholds: Thresholds) -> None:
@@ -196,6 +208,8 @@ class Segmenter:
         if len(self._recent) == self._recent.maxlen:
             self._loudest = max(self._loudest, self._recent[0].level_dbfs)
         self._recent.append(window)
+        if (rise := self._rise()) is not None:
+            return self._topped(onset, *rise)
         if self._is_voiced(window):
             self._voiced += WINDOW
             self._last_voiced = window.end
@@ -219,9 +233,7 @@ class Segmenter:
         """The tenth and the ninetieth percentile of the levels of the last `murmur_ms`."""
         if len(self._recent) < (self._recent.maxlen or 0):
             return None
-        levels = sorted(window.level_dbfs for window in self._recent)
-        tenth = len(levels) // 10
-        return levels[tenth], levels[-1 - tenth]
+        return _share(self._recent, 0.1), _share(self._recent, 0.9)
 
     def _murmurs(self) -> bool:
         """Whether no one voice stands out of the last `murmur_ms`."""
@@ -230,6 +242,34 @@ class Segmenter:
             return False
         sure = sum(window.probability for window in self._recent) / len(self._recent)
         return sure < self._t.murmur_probability
+
+    def _rise(self) -> tuple[int, float] | None:
+        """With how many of the last windows a voice began above what was before; and the level of that."""
+        windows = list(self._recent)
+        before, last = windows[:-RISE_WINDOWS], windows[-RISE_WINDOWS:]
+        if not self._t.over_db or len(before) * WINDOW < self._t.over_ms * 16:
+            return None
+        before_dbfs = _share(before, 0.9)
+        over = [window.level_dbfs - before_dbfs for window in last]
+        loud = [
+            db >= self._t.over_db and window.probability >= self._t.release
+            for db, window in zip(over, last, strict=True)
+        ]
+        if not loud[-1] or sum(loud) < OVER_WINDOWS:
+            return None
+        begins = next(n for n, db in enumerate(over) if db >= self._t.over_db / 2)
+        return len(last) - begins, _share(before, 0.5)
+
+    def _topped(self, onset: int, size: int, before_dbfs: float) -> list[Mark]:
+        """The last `size` windows are an utterance of their own, and what was before its background."""
+        above = list(self._recent)[-size:]
+        first = above[0].end - WINDOW
+        voiced = self._voiced - sum(map(self._is_voiced, above[:-1])) * WINDOW
+        ended = Ended(onset, min(self._last_voiced, first), voiced, topped=True)
+        self._background = before_dbfs
+        self._recent.clear()
+        self._recent.extend(above)
+        return [ended, self._start(size * WINDOW, above[-1])]
 
     def _is_voiced(self, window: Window) -> bool:
         if (
@@ -242,11 +282,16 @@ class Segmenter:
 
     def _only_murmur(self, onset: int) -> Ended:
         """It is the background from now on. What was said before it began has ended with it."""
-        levels = sorted(window.level_dbfs for window in self._recent)
         murmured = sum(map(self._is_voiced, self._recent)) * WINDOW
         began = self._recent[0].end - WINDOW
-        self._onset, self._background = None, levels[len(levels) // 2]
+        self._onset, self._background = None, _share(self._recent, 0.5)
         self._recent.clear()
         if self._loudest < self._background + self._t.murmur_db:
             return Ended(onset, onset, 0, murmur=True)
         return Ended(onset, began, self._voiced - murmured)
+
+
+def _share(windows: Collection[Window], share: float) -> float:
+    """The level, dBFS, that such a share of them stays at or below."""
+    levels = sorted(window.level_dbfs for window in windows)
+    return levels[min(len(levels) - 1, int(share * len(levels)))]

@@ -161,7 +161,6 @@ class TurnManager:
             ),
             endpointing=turns.endpointing,
             hangover_ms=settings.audio_in.hangover_ms,
-            risen_db=turns.risen_db,
             final_wait_ms=turns.final_wait_ms,
             max_turn_ms=turns.max_turn_s * 1000,
             answer_wait_ms=turns.answer_wait_ms,

@@ -44,7 +44,6 @@ class Phrases:
 class Rules:
     """Waits in ms; see config/fleet.toml, [turns]. `drafts`: answers begun before a turn is sure.
 
-    `risen_db`: who is so much louder than what was asked about while it lasted is somebody else.
     `resumptions`: how often one answer is taken up again after a restart of llm or tts.
     """
 
@@ -52,7 +51,6 @@ class Rules:
     endpointing: Endpointing = "words"
     drafts: int = 0
     hangover_ms: float = 250
-    risen_db: float = 9.0
     final_wait_ms: float = 2000
     max_turn_ms: float = 60_000
     answer_wait_ms: float = 10_000
@@ -220,11 +218,11 @@ class Utterance:
     level_dbfs: float = -120.0
     floor: float = 0.0
     lasting: float = 0.0
-    lasting_dbfs: float = -120.0
-    """How loud it was at most when that was asked."""
     done: float = 0.0
     """Log-odds by its sound that this pause ends the turn; 0.0: nobody has listened."""
     murmur: bool = False
+    topped: bool = False
+    """Another voice, much louder, has begun above it."""
     begun_ns: int = 0
     news_ns: int = 0
     ended_ns: int = 0

@@ -110,6 +110,8 @@ class AudioIn(Section, frozen=True):
     murmur_probability: Probability = 0.9
     unsure_speech: Probability = 0.25
     stands_out_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 12.0
+    over_ms: Annotated[int, Meta(ge=32, le=832)] = 256
+    over_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 9.0
     floor_ms: Annotated[int, Meta(ge=0, le=1500)] = 1500
     lasting_ms: Annotated[int, Meta(ge=320, le=10_000)] = 1300
     lasting_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 14.0
@@ -183,12 +185,11 @@ class Turns(Section, frozen=True):
     commit_ms: Annotated[int, Meta(ge=50, le=5000)] = 1400
     voice_ms: Annotated[int, Meta(ge=50, le=10_000)] = 1500
     verdict_ms: Annotated[int, Meta(ge=0, le=5000)] = 700
-    risen_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 9.0
     quiet_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 12.0
     soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 22.0
     list_nats: Annotated[float, Meta(ge=0.0, le=1000.0)] = 40.0
     floor_nats: Annotated[float, Meta(ge=0.1, le=100.0)] = 2.0
-    lean_nats: Annotated[float, Meta(ge=-100.0, le=100.0)] = 0.8
+    lean_nats: Annotated[float, Meta(ge=-100.0, le=100.0)] = 1.0
     final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
     answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000

@@ -256,6 +256,11 @@ def _agree(source: Path, settings: Settings) -> None:
             f"({audio.threshold}); allowed: 0.0 to {audio.threshold}",
         ),
         (
+            audio.over_ms + 192 <= audio.murmur_ms,
+            f"audio_in.over_ms: {audio.over_ms} ms and 192 ms more must not be above audio_in.murmur_ms "
+            f"({audio.murmur_ms} ms), which is as far back as levels are remembered",
+        ),
+        (
             cancel.resend_ms < cancel.stuck_ms <= cancel.release_ms,
             f"cancel.stuck_ms: {cancel.stuck_ms} ms must be above cancel.resend_ms "
             f"({cancel.resend_ms} ms) and not above cancel.release_ms ({cancel.release_ms} ms)",

@@ -2,7 +2,7 @@
 
 Convolutional networks of three kinds, small enough to run beside everything else: some look at a log-mel
 spectrogram, some at Google's speech embedding, which has heard people; and where these are not sure, some
-at what half of Whisper hears (for a quarter of what is asked). They were
+at what half of Whisper hears (for two fifths of what is asked). They were
 trained on synthetic speech by `soak/floor/train.py`: backchannels ("mm-hm", "yeah", "of course") against
 everything else one says in a second, in rooms, on telephones, amid noise. They know no words, so they need
 no recogniser; docs/decisions/0008, 0009 and 0010.
@@ -26,7 +26,7 @@ BANDS, FRAMES = 32, 200
 LOW_HZ, HIGH_HZ = 200.0, 3600.0
 """What a telephone leaves of a voice: so it makes little difference."""
 QUIET, LOUD = -9.0, 4.0
-SURE = 4.0
+SURE = 5.0
 """Nats: where the quick networks are so sure, the slow ones are not asked."""
 Array = npt.NDArray[np.float32]
 ZERO, SCALE = np.float32(0), np.float32(0.25)

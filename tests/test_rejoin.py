@@ -294,6 +294,7 @@ class RejoinMachine(RuleBasedStateMachine):
         self.written: list[Segment] = []
         self.end = self.onset = 0
         self.speaking = False
+        self.topped: set[int] = set()
         self.marks: list[tuple[int, str, int]] = []
         self.restart()
 
@@ -313,9 +314,13 @@ class RejoinMachine(RuleBasedStateMachine):
     def deliver(self, first: int, end: int) -> None:
         self.guarded(lambda: self.channel.frame(first, numbered(first, end - first)))
 
-    def mark(self, kind: str, onset: int) -> None:
+    def mark(self, kind: str, onset: int, topped_at: int | None = None) -> None:
         self.guarded(
-            lambda: self.channel.started(onset) if kind == "started" else self.channel.ended()
+            lambda: (
+                self.channel.started(onset)
+                if kind == "started"
+                else self.channel.ended(topped_at=topped_at)
+            )
         )
 
     def guarded(self, work: object) -> None:
@@ -329,8 +334,9 @@ class RejoinMachine(RuleBasedStateMachine):
         first, self.end = max(0, self.end - again), self.end + samples
         self.deliver(first, self.end)
 
-    @rule(late=st.integers(1, 200))
-    def speech(self, late: int) -> None:
+    @rule(late=st.integers(1, 200), topped=st.booleans())
+    def speech(self, late: int, topped: bool) -> None:
+        """It begins, or ends; because somebody speaks above it, perhaps."""
         kind = "ended" if self.speaking else "started"
         if not self.speaking:
             onset = max(self.onset + 1, self.end - late)
@@ -339,18 +345,26 @@ class RejoinMachine(RuleBasedStateMachine):
             self.onset = onset
         self.speaking = not self.speaking
         self.marks.append((self.end, kind, self.onset))
-        self.mark(kind, self.onset)
+        if topped and kind == "ended":
+            self.topped.add(self.onset)
+        self.mark(kind, self.onset, self.end - late if topped else None)
 
     @rule(count=st.integers(0, 3))
     def words(self, count: int) -> None:
-        """The session answers in order, with exactly what it was given."""
+        """The session answers in order, with exactly what it was given.
+
+        Of what was drowned out, the end belongs to the next utterance.
+        """
         for _ in range(count):
             if not self.session.finished or self.channel.session is None:
                 return
             utterance, first, pcm = self.session.finished.pop(0)
             assert pcm == numbered(first, len(pcm) // 2)
             assert self.channel.owed[0].onset == utterance
-            assert self.channel.owed_ranges()[0] == (first, first + len(pcm) // 2)
+            began, end = self.channel.owed_ranges()[0]
+            assert began == first
+            given = first + len(pcm) // 2
+            assert end == given or (utterance in self.topped and end < given)
             self.written += self.channel.final(judged(pcm, utterance, first), "S", "")
 
     @rule(steps=st.integers(0, 6))

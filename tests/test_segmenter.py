@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.ear import thresholds
 from actors.segmenter import (
     DENSE_WINDOWS,
     WINDOW,
@@ -16,6 +17,7 @@ from actors.segmenter import (
     Thresholds,
     Window,
 )
+from bus.sections import AudioIn
 
 LOUD = -20.0
 
@@ -182,3 +184,61 @@ def test_a_detector_that_is_not_sure_is_believed_what_stands_out() -> None:
     assert heard_amid(-50.0, 20.0, 0.2) == []  # a door
     assert len(heard_amid(-90.0, 70.0, 0.3)) > 1  # over a telephone, on a line without any noise
     assert heard_amid(-90.0, 30.0, 0.3) == []  # too soft
+
+
+BEHIND = [(0.8, -40.0 - (0, 1, 2, 3, 4)[number % 5]) for number in range(20)]
+"""People far from the telephone."""
+
+
+def test_a_voice_above_another_is_an_utterance_of_its_own() -> None:
+    """It begins where it stands above it, and ends though the other goes on."""
+    told: list[tuple[str, int, bool]] = []
+    segmenter = Segmenter(Thresholds())
+    rising = [(0.9, -34.0), *ONE[:14]]
+    for number, (probability, level) in enumerate([*QUIET, *BEHIND, *rising, *BEHIND], start=1):
+        for mark in segmenter.push(Window(number * WINDOW, probability, level)):
+            if isinstance(mark, Started):
+                told.append(("started", mark.onset // WINDOW, False))
+            elif isinstance(mark, Ended):
+                told.append(("ended", mark.end // WINDOW, mark.topped))
+    assert told[:3] == [("started", 5, False), ("ended", 25, True), ("started", 25, False)]
+    kind, end, topped = told[3]
+    assert (kind, topped) == ("ended", False)
+    assert 39 <= end <= 41
+
+
+def test_voices_above_others_are_looked_for_where_the_settings_say_so() -> None:
+    settings = AudioIn(over_ms=320, over_db=0.0)
+    made = thresholds(settings)
+    assert (made.over_ms, made.over_db) == (320, 0.0)
+    segmenter = Segmenter(made)
+    windows = [*QUIET, *BEHIND, *ONE, *QUIET, *QUIET]
+    told = [segmenter.push(Window(n * WINDOW, *one)) for n, one in enumerate(windows, start=1)]
+    assert sum(isinstance(mark, Ended) for marks in told for mark in marks) == 1
+
+
+def test_who_gets_a_little_louder_is_the_same_and_so_is_who_begins_softly() -> None:
+    louder = [(probability, level + 8) for probability, level in BEHIND]
+    assert len(spans([*QUIET, *BEHIND, *louder, *QUIET, *QUIET])) == 1
+    assert len(spans([*QUIET, *BEHIND[:7], *ONE, *QUIET, *QUIET])) == 1  # 224 ms
+
+
+def test_two_loud_windows_are_no_voice_above_another() -> None:
+    knock = [(0.9, -20.0)] * 2
+    assert len(spans([*QUIET, *BEHIND, *knock, *BEHIND, *QUIET, *QUIET])) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.3, 0.9]), st.integers(-60, -15)), max_size=150))
+def test_utterances_never_overlap_however_loud_voices_are(windows: list[tuple[float, int]]) -> None:
+    segmenter = Segmenter(Thresholds())
+    speaking, ended = None, 0
+    for number, (probability, level) in enumerate(windows, start=1):
+        for mark in segmenter.push(Window(number * WINDOW, probability, level)):
+            if isinstance(mark, Started):
+                assert speaking is None
+                assert ended <= mark.onset < mark.window.end == number * WINDOW
+                speaking = mark.onset
+            elif isinstance(mark, Ended):
+                assert mark.onset == speaking
+                assert mark.murmur or 0 <= mark.voiced <= mark.end - mark.onset
+                speaking, ended = None, mark.end

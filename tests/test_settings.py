@@ -130,6 +130,7 @@ def test_a_secret_in_the_file_is_refused(fleet: Path) -> None:
         ("[fleet]\nroster = ['a b']\n", "fleet.roster: ", "a string matching"),
         ("[fleet]\nroster = ['stt', 'stt']\n", "fleet.roster: ", "name each once"),
         ("[audio_in]\nthreshold = 0.3\n", "audio_in.release_threshold: 0.35", "0.0 to 0.3"),
+        ("[audio_in]\nmurmur_ms = 400\n", "audio_in.over_ms: 256 ms", "murmur_ms (400 ms)"),
         ("[cancel]\nresend_ms = 300\n", "cancel.stuck_ms: 250 ms", "cancel.resend_ms (300 ms)"),
         ("[llm]\nurl = 'ftp://x'\n", "llm.url: ", "http://"),
         ("[llm]\nurl = 'http://me:pw@x/'\n", "llm.url: ", "LLM_API_KEY"),

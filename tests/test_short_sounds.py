@@ -70,7 +70,7 @@ def says(odds: float, bands: int) -> dict[str, npt.NDArray[np.float32]]:
 
 
 @pytest.mark.parametrize(
-    ("quick", "all_of_it"), [(3.9, 4.9), (-3.9, -2.9), (4.0, 4.0), (-4.1, -4.1)]
+    ("quick", "all_of_it"), [(4.9, 5.9), (-4.9, -3.9), (5.0, 5.0), (-5.1, -5.1)]
 )
 def test_the_slow_networks_are_asked_where_the_quick_ones_are_not_sure(
     tmp_path: Path, quick: float, all_of_it: float

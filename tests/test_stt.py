@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 
 import numpy as np
 
+from actors.channel import LEAST_PREROLL
 from actors.stt import SttActor
 from bus.runtime import Runtime
 from engines.protocols import Hypothesis, Spoken
@@ -134,6 +135,21 @@ async def test_the_words_before_the_onset_are_fed_too() -> None:
         assert engine.sessions[0].heard.tolist() == [
             number % 32_767 + 1 for number in range(ONSET - PREROLL, ONSET + 6400)
         ]
+
+
+async def test_who_begins_above_another_has_his_first_syllables_too() -> None:
+    """The other went on until then, and was given them, too."""
+    engine, above = Echoes(), ONSET + 9600
+    async with asyncio.timeout(40), rig(*HEARS) as agent, agent.running(SttActor(engine)) as stt:
+        say(agent, 0, above + 1600)
+        await taken(stt, (above + 1600) // FRAME)
+        agent.publish(SpeechStarted(call=CALL, onset=ONSET))
+        await fed(engine, PREROLL + 9600 + 1600)
+        ended = SpeechEnded(call=CALL, onset=ONSET, end=above, voiced=9600, topped=True)
+        agent.publish(ended, SpeechStarted(call=CALL, onset=above))
+        await until(lambda: len(engine.sessions[0].heard) == LEAST_PREROLL + 1600)
+        first = above - LEAST_PREROLL
+        assert engine.sessions[0].heard[0] == first % 32_767 + 1
 
 
 async def test_a_call_that_begins_with_speech_has_a_shorter_preroll() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +26,6 @@ from schemas import (
     SecondLook,
     Sentence,
     SpeechEnded,
-    SpeechStarted,
     TurnTick,
 )
 from tests.talk import (
@@ -455,22 +453,32 @@ def test_a_second_look_that_never_comes_holds_nothing_up() -> None:
     assert told[:4] == [*ASKED, "Hold", "restore 1"]
 
 
-@pytest.mark.parametrize(
-    ("loud_dbfs", "stops"), [(-9.5, False), (-9.0, True)], ids=["as loud", "above"]
-)
-def test_what_was_asked_of_a_murmur_says_nothing_of_a_louder_voice(
-    loud_dbfs: float, stops: bool
-) -> None:
-    """By its sound several people talk somewhere; then somebody speaks into the telephone."""
-    murmur = msgspec.structs.replace(goes(1150, 350), level_dbfs=-18, floor=2.0)
+def topped(onset_ms: float) -> SpeechEnded:
+    onset = int(onset_ms * 16)
+    return SpeechEnded(call=CALL, onset=onset, end=onset + 9600, voiced=9600, topped=True)
+
+
+def test_people_behind_the_caller_end_where_he_begins_and_the_voice_stays_low() -> None:
+    """One verdict for both: his."""
     steps: Steps = [
         *SPEAKING,
-        (1150, SpeechStarted(call=CALL, onset=18_400, level_dbfs=-18)),
-        (1500, murmur),
-        (1550, part(1150, "the price of")),
-        (1600, part(1150, "the price of")),
-        (1700, msgspec.structs.replace(goes(1150, 550), level_dbfs=-18)),
-        (1800, msgspec.structs.replace(goes(1150, 650), level_dbfs=loud_dbfs)),
+        *over(1150, 600, "the price of")[:-2],
+        (1750, topped(1150)),
+        (1750, on(1750)),
+        *over(1750, 300, "mm hm")[1:],
     ]
-    assert "stop 1" not in play(steps[:-1], 1790)
-    assert ("stop 1" in play(steps, 1810)) is stops
+    told = play(steps, 5000, FullDuplex(Judge()))
+    assert told[:5] == [*ASKED, "Hold", "Hold", "restore 1"]
+    assert "restore 1" not in play(steps[:-1], 2349, FullDuplex(Judge()))
+
+
+def test_who_is_drowned_out_in_his_own_turn_has_said_it_all_the_same() -> None:
+    steps: Steps = [
+        (0, on(0)),
+        (500, topped(0)),
+        (500, on(500)),
+        (560, fin(0, "how late")),
+        (1000, ends(500, 300)),
+        (1050, fin(500, "is it")),
+    ]
+    assert play(steps, 3000)[:1] == ["turn 1: how late is it"]

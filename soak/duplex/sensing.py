@@ -237,6 +237,7 @@ def _follow(channel: Channel, session: Session, mark: Mark, lull: int) -> None:
     elif isinstance(mark, SpeechContinued):
         channel.paused(mark.onset, mark.voiced, mark.silent, lull)
     elif isinstance(mark, SpeechEnded):
-        channel.ended(mark.onset, mark.voiced)
+        topped_at = mark.end if mark.topped else None
+        channel.ended(mark.onset, mark.voiced, not mark.topped, topped_at)
         session.ended()
         channel.owed.clear()
