@@ -81,7 +81,7 @@ ENGLISH = Lexicon(
 
 @dataclass(frozen=True)
 class Limits:
-    """How much voice, in ms, it takes; see config/fleet.toml, [turns]."""
+    """How much voice, in ms, it takes, and other limits; see config/fleet.toml, [turns]."""
 
     hold_ms: float = 200
     word_ms: float = 500
@@ -92,6 +92,7 @@ class Limits:
     verdict_ms: float = 700
     quiet_db: float = 12
     soft_db: float = 22
+    scraps: float = 0.4
     list_nats: float = 40
     floor_nats: float = 2.0
     lean_nats: float = 1.0
@@ -115,7 +116,7 @@ class Evidence:
     second look made of it; `awaited`: one is under way. `floor`: log-odds, by its sound, that it is meant.
     `lasting`: the same of what lasts and varies little in level, asked meanwhile; 0.0: not asked.
     `murmur`: it ended because by its level it seems to be many voices; `floor` is that of its last seconds.
-    `topped`: it ended because a voice much louder began.
+    `topped`: it ended because a voice much louder began. `share`: of its length, how much was voice.
     """
 
     voiced_ms: float
@@ -131,6 +132,7 @@ class Evidence:
     lasting: float = 0.0
     murmur: bool = False
     topped: bool = False
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,11 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("an explicit stop word", lambda c: any(heard.stop for heard in c.both), "commit"),
     Rule("somebody speaks above it: it was behind the caller", lambda c: c.e.topped, "restore"),
+    Rule(
+        "over, and heard in scraps: it was at the edge of what can be heard",
+        lambda c: c.over and c.e.share < c.limits.scraps,
+        "restore",
+    ),
     Rule(
         "by its level several voices far off, and by its sound it does not surely want the floor",
         lambda c: c.e.murmur and c.e.floor < SURE * c.limits.floor_nats,

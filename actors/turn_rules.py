@@ -235,6 +235,7 @@ class Conversation:
             lasting=utterance.lasting,
             murmur=utterance.murmur,
             topped=utterance.topped,
+            share=utterance.share,
         )
 
     def _verdicts_due(self) -> list[int]:

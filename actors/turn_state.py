@@ -234,6 +234,12 @@ class Utterance:
         return f"{self.settled} {self.partial}".strip() if self.final is None else self.final
 
     @property
+    def share(self) -> float:
+        """How much of its length was voice; all of it where that is not known."""
+        length = self.end - self.onset
+        return self.voiced / length if length > 0 else 1.0
+
+    @property
     def known(self) -> bool:
         """The words will be these if he says no more."""
         return self.final is not None or self.settled_words

@@ -40,6 +40,7 @@ EVIDENCE = st.builds(
     floor=st.just(0.0) | st.floats(-9, 9),
     murmur=st.booleans(),
     topped=st.booleans(),
+    share=st.floats(0, 1),
 )
 
 
@@ -246,6 +247,15 @@ def test_who_was_drowned_out_was_behind_the_caller() -> None:
     assert judge(behind) == "commit"
     assert judge(replace(behind, topped=True)) == "restore"
     assert judge(replace(behind, topped=True, words="stop it")) == "commit"
+
+
+def test_what_is_heard_in_scraps_is_at_the_edge_of_what_can_be_heard() -> None:
+    """People behind the caller, of whom the detector takes a third for speech: 0.38 of 1.09 s."""
+    behind = Evidence(384, ended_ms=0, floor=6.9, level_db=-12.6)
+    assert judge(replace(behind, share=0.4)) == "commit"
+    assert judge(replace(behind, share=0.39)) == "restore"
+    assert judge(replace(behind, share=0.39, ended_ms=None)) == "hold"
+    assert judge(replace(behind, share=0.39, words="wait")) == "commit"
 
 
 def test_a_soft_beginning_is_not_sent_away() -> None:

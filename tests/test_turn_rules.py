@@ -453,6 +453,13 @@ def test_a_second_look_that_never_comes_holds_nothing_up() -> None:
     assert told[:4] == [*ASKED, "Hold", "restore 1"]
 
 
+@pytest.mark.parametrize(("voiced", "stops"), [(6400, True), (6300, False)])
+def test_what_is_heard_in_scraps_does_not_interrupt(voiced: int, stops: bool) -> None:
+    ended = SpeechEnded(call=CALL, onset=18_400, end=34_400, voiced=voiced, floor=6.9)
+    steps: Steps = [*SPEAKING, (1150, on(1150)), (2400, ended)]
+    assert ("stop 1" in play(steps, 2500, FullDuplex(Judge()))) is stops
+
+
 def topped(onset_ms: float) -> SpeechEnded:
     onset = int(onset_ms * 16)
     return SpeechEnded(call=CALL, onset=onset, end=onset + 9600, voiced=9600, topped=True)
