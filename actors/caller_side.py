@@ -53,7 +53,7 @@ class CallerSide:
         if (utterance := self.utterances.get(event.onset)) is None:
             return None
         utterance.voiced, utterance.end, utterance.floor = event.voiced, event.end, event.floor
-        utterance.murmur, utterance.topped = event.murmur, event.topped
+        utterance.murmur, utterance.masked = event.murmur, event.masked
         self._end(utterance, at_ns)
         utterance.quiet_ns = at_ns - int(self._rules.hangover_ms * MS)
         return utterance

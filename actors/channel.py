@@ -142,17 +142,17 @@ class Channel:
         onset: int | None = None,
         voiced: int | None = None,
         look: bool = True,
-        topped_at: int | None = None,
+        masked_at: int | None = None,
     ) -> None:
         """Speech has ended; that of `onset`, and no later one, if it is named. `look`: words may matter.
 
-        `topped_at`: there a voice began above it, whose first syllables it was given: not its own.
+        `masked_at`: there a voice began above it, whose first syllables it was given: not its own.
         Words that were settled are open again unless there was just as much voice then: what came since
         may not have been told.
         """
         if self.current is None or (onset is not None and onset < self.current.onset):
             return
-        end = self._fed_to if topped_at is None else min(self._fed_to, topped_at - LEAST_PREROLL)
+        end = self._fed_to if masked_at is None else min(self._fed_to, masked_at - LEAST_PREROLL)
         self.current.end = self._taken_to = max(end, self.current.start)
         utterance, self.current = self.current, None
         if self.session is not None:

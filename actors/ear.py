@@ -162,7 +162,7 @@ def telling(mark: Ended, window: Window, floor_ms: float) -> tuple[int, int] | N
     """The samples by which one can tell what has ended, in `window`: the last of what seems a murmur."""
     if mark.murmur:
         return window.end - LASTING, window.end
-    if mark.topped:
+    if mark.masked:
         return None
     if not 0 < mark.voiced <= floor_ms * 16 or mark.end - mark.onset > LONGEST:
         return None
@@ -239,7 +239,7 @@ def event_of(cause: LinePcm, mark: Mark, floor: float) -> Event:
             end=mark.end,
             voiced=mark.voiced,
             murmur=mark.murmur,
-            topped=mark.topped,
+            masked=mark.masked,
             floor=floor,
         )
     probability, level_dbfs = mark.window.probability, mark.window.level_dbfs

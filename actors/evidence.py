@@ -92,7 +92,7 @@ class Limits:
     verdict_ms: float = 700
     quiet_db: float = 12
     soft_db: float = 22
-    scraps: float = 0.4
+    least_voiced: float = 0.4
     list_nats: float = 40
     floor_nats: float = 2.0
     lean_nats: float = 1.0
@@ -116,7 +116,7 @@ class Evidence:
     second look made of it; `awaited`: one is under way. `floor`: log-odds, by its sound, that it is meant.
     `lasting`: the same of what lasts and varies little in level, asked meanwhile; 0.0: not asked.
     `murmur`: it ended because by its level it seems to be many voices; `floor` is that of its last seconds.
-    `topped`: it ended because a voice much louder began. `share`: of its length, how much was voice.
+    `masked`: it ended because a voice much louder began. `share`: of its length, how much was voice.
     """
 
     voiced_ms: float
@@ -131,7 +131,7 @@ class Evidence:
     floor: float = 0.0
     lasting: float = 0.0
     murmur: bool = False
-    topped: bool = False
+    masked: bool = False
     share: float = 1.0
 
 
@@ -286,10 +286,10 @@ RULES: tuple[Rule, ...] = (
         "restore",
     ),
     Rule("an explicit stop word", lambda c: any(heard.stop for heard in c.both), "commit"),
-    Rule("somebody speaks above it: it was behind the caller", lambda c: c.e.topped, "restore"),
+    Rule("somebody speaks above it: it was behind the caller", lambda c: c.e.masked, "restore"),
     Rule(
         "over, and heard in scraps: it was at the edge of what can be heard",
-        lambda c: c.over and c.e.share < c.limits.scraps,
+        lambda c: c.over and c.e.share < c.limits.least_voiced,
         "restore",
     ),
     Rule(

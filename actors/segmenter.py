@@ -93,14 +93,14 @@ class Continued:
 class Ended:
     """The last voiced sample came before `end`. `murmur`: it was no voice but a background of voices.
 
-    `topped`: a voice so much louder has begun that this was behind it; `Started` follows.
+    `masked`: a voice so much louder has begun that this was behind it; `Started` follows.
     """
 
     onset: int
     end: int
     voiced: int
     murmur: bool = False
-    topped: bool = False
+    masked: bool = False
 
 
 Mark = Rose | Started | Continued | Ended
@@ -209,7 +209,7 @@ class Segmenter:
             self._loudest = max(self._loudest, self._recent[0].level_dbfs)
         self._recent.append(window)
         if (rise := self._rise()) is not None:
-            return self._topped(onset, *rise)
+            return self._masked(onset, *rise)
         if self._is_voiced(window):
             self._voiced += WINDOW
             self._last_voiced = window.end
@@ -260,12 +260,12 @@ class Segmenter:
         begins = next(n for n, db in enumerate(over) if db >= self._t.over_db / 2)
         return len(last) - begins, _share(before, 0.5)
 
-    def _topped(self, onset: int, size: int, before_dbfs: float) -> list[Mark]:
+    def _masked(self, onset: int, size: int, before_dbfs: float) -> list[Mark]:
         """The last `size` windows are an utterance of their own, and what was before its background."""
         above = list(self._recent)[-size:]
         first = above[0].end - WINDOW
         voiced = self._voiced - sum(map(self._is_voiced, above[:-1])) * WINDOW
-        ended = Ended(onset, min(self._last_voiced, first), voiced, topped=True)
+        ended = Ended(onset, min(self._last_voiced, first), voiced, masked=True)
         self._background = before_dbfs
         self._recent.clear()
         self._recent.extend(above)

@@ -138,9 +138,9 @@ class Stream:
                 elif isinstance(event, SpeechEnded):
                     if event.end > self.channel.heard_to:
                         await self._catch_up(event.end)
-                    unsure = abs(event.floor) < self.kit.sure_nats and not event.topped
-                    topped_at = event.end if event.topped else None
-                    self.channel.ended(event.onset, event.voiced, unsure, topped_at)
+                    unsure = abs(event.floor) < self.kit.sure_nats and not event.masked
+                    masked_at = event.end if event.masked else None
+                    self.channel.ended(event.onset, event.voiced, unsure, masked_at)
                 self._check()
             except EngineError as error:
                 self._degrade(str(error))

@@ -205,7 +205,7 @@ class Conversation:
             utterance.held = True
             self._out.publish(Hold(call=self.call, turn=turn.number))
         elif verdict == "restore":
-            if not (utterance.restored or utterance.topped or self._speaks_besides(utterance)):
+            if not (utterance.restored or utterance.masked or self._speaks_besides(utterance)):
                 # once: by now another onset may have ducked the voice again
                 self._out.publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
             utterance.restored = True
@@ -234,7 +234,7 @@ class Conversation:
             floor=utterance.floor,
             lasting=utterance.lasting,
             murmur=utterance.murmur,
-            topped=utterance.topped,
+            masked=utterance.masked,
             share=utterance.share,
         )
 

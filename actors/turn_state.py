@@ -221,7 +221,7 @@ class Utterance:
     done: float = 0.0
     """Log-odds by its sound that this pause ends the turn; 0.0: nobody has listened."""
     murmur: bool = False
-    topped: bool = False
+    masked: bool = False
     """Another voice, much louder, has begun above it."""
     begun_ns: int = 0
     news_ns: int = 0

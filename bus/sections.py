@@ -187,7 +187,7 @@ class Turns(Section, frozen=True):
     verdict_ms: Annotated[int, Meta(ge=0, le=5000)] = 700
     quiet_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 12.0
     soft_db: Annotated[float, Meta(ge=0.0, le=100.0)] = 22.0
-    scraps: Probability = 0.4
+    least_voiced: Probability = 0.4
     list_nats: Annotated[float, Meta(ge=0.0, le=1000.0)] = 40.0
     floor_nats: Annotated[float, Meta(ge=0.1, le=100.0)] = 2.0
     lean_nats: Annotated[float, Meta(ge=-100.0, le=100.0)] = 1.0

@@ -79,7 +79,7 @@ class SpeechEnded(Event, frozen=True, tag="speech.ended"):
     `murmur`: by its level it was nobody's but the sound of many voices far off; the background from now on.
     `floor`: natural log-odds, by its sound, that it wants the floor; 0.0 where it is too long to tell. Of a
     murmur that of its last two seconds: where it is sure, it was one voice after all.
-    `topped`: a voice much louder has begun; `speech.started` of that follows.
+    `masked`: a voice much louder has begun; `speech.started` of that follows.
     """
 
     onset: int
@@ -87,5 +87,5 @@ class SpeechEnded(Event, frozen=True, tag="speech.ended"):
     voiced: int
     channel: int = 0
     murmur: bool = False
-    topped: bool = False
+    masked: bool = False
     floor: float = 0.0

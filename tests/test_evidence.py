@@ -39,7 +39,7 @@ EVIDENCE = st.builds(
     awaited=st.booleans(),
     floor=st.just(0.0) | st.floats(-9, 9),
     murmur=st.booleans(),
-    topped=st.booleans(),
+    masked=st.booleans(),
     share=st.floats(0, 1),
 )
 
@@ -245,8 +245,8 @@ def test_who_was_drowned_out_was_behind_the_caller() -> None:
     """Words enough to interrupt, but a voice much louder has begun above them."""
     behind = Evidence(1500, "how many days are in", final=True, ended_ms=0)
     assert judge(behind) == "commit"
-    assert judge(replace(behind, topped=True)) == "restore"
-    assert judge(replace(behind, topped=True, words="stop it")) == "commit"
+    assert judge(replace(behind, masked=True)) == "restore"
+    assert judge(replace(behind, masked=True, words="stop it")) == "commit"
 
 
 def test_what_is_heard_in_scraps_is_at_the_edge_of_what_can_be_heard() -> None:

@@ -294,7 +294,7 @@ class RejoinMachine(RuleBasedStateMachine):
         self.written: list[Segment] = []
         self.end = self.onset = 0
         self.speaking = False
-        self.topped: set[int] = set()
+        self.masked: set[int] = set()
         self.marks: list[tuple[int, str, int]] = []
         self.restart()
 
@@ -314,12 +314,12 @@ class RejoinMachine(RuleBasedStateMachine):
     def deliver(self, first: int, end: int) -> None:
         self.guarded(lambda: self.channel.frame(first, numbered(first, end - first)))
 
-    def mark(self, kind: str, onset: int, topped_at: int | None = None) -> None:
+    def mark(self, kind: str, onset: int, masked_at: int | None = None) -> None:
         self.guarded(
             lambda: (
                 self.channel.started(onset)
                 if kind == "started"
-                else self.channel.ended(topped_at=topped_at)
+                else self.channel.ended(masked_at=masked_at)
             )
         )
 
@@ -334,8 +334,8 @@ class RejoinMachine(RuleBasedStateMachine):
         first, self.end = max(0, self.end - again), self.end + samples
         self.deliver(first, self.end)
 
-    @rule(late=st.integers(1, 200), topped=st.booleans())
-    def speech(self, late: int, topped: bool) -> None:
+    @rule(late=st.integers(1, 200), masked=st.booleans())
+    def speech(self, late: int, masked: bool) -> None:
         """It begins, or ends; because somebody speaks above it, perhaps."""
         kind = "ended" if self.speaking else "started"
         if not self.speaking:
@@ -345,9 +345,9 @@ class RejoinMachine(RuleBasedStateMachine):
             self.onset = onset
         self.speaking = not self.speaking
         self.marks.append((self.end, kind, self.onset))
-        if topped and kind == "ended":
-            self.topped.add(self.onset)
-        self.mark(kind, self.onset, self.end - late if topped else None)
+        if masked and kind == "ended":
+            self.masked.add(self.onset)
+        self.mark(kind, self.onset, self.end - late if masked else None)
 
     @rule(count=st.integers(0, 3))
     def words(self, count: int) -> None:
@@ -364,7 +364,7 @@ class RejoinMachine(RuleBasedStateMachine):
             began, end = self.channel.owed_ranges()[0]
             assert began == first
             given = first + len(pcm) // 2
-            assert end == given or (utterance in self.topped and end < given)
+            assert end == given or (utterance in self.masked and end < given)
             self.written += self.channel.final(judged(pcm, utterance, first), "S", "")
 
     @rule(steps=st.integers(0, 6))

@@ -200,10 +200,10 @@ def test_a_voice_above_another_is_an_utterance_of_its_own() -> None:
             if isinstance(mark, Started):
                 told.append(("started", mark.onset // WINDOW, False))
             elif isinstance(mark, Ended):
-                told.append(("ended", mark.end // WINDOW, mark.topped))
+                told.append(("ended", mark.end // WINDOW, mark.masked))
     assert told[:3] == [("started", 5, False), ("ended", 25, True), ("started", 25, False)]
-    kind, end, topped = told[3]
-    assert (kind, topped) == ("ended", False)
+    kind, end, masked = told[3]
+    assert (kind, masked) == ("ended", False)
     assert 39 <= end <= 41
 
 

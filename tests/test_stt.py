@@ -145,7 +145,7 @@ async def test_who_begins_above_another_has_his_first_syllables_too() -> None:
         await taken(stt, (above + 1600) // FRAME)
         agent.publish(SpeechStarted(call=CALL, onset=ONSET))
         await fed(engine, PREROLL + 9600 + 1600)
-        ended = SpeechEnded(call=CALL, onset=ONSET, end=above, voiced=9600, topped=True)
+        ended = SpeechEnded(call=CALL, onset=ONSET, end=above, voiced=9600, masked=True)
         agent.publish(ended, SpeechStarted(call=CALL, onset=above))
         await until(lambda: len(engine.sessions[0].heard) == LEAST_PREROLL + 1600)
         first = above - LEAST_PREROLL

@@ -460,9 +460,9 @@ def test_what_is_heard_in_scraps_does_not_interrupt(voiced: int, stops: bool) ->
     assert ("stop 1" in play(steps, 2500, FullDuplex(Judge()))) is stops
 
 
-def topped(onset_ms: float) -> SpeechEnded:
+def masked(onset_ms: float) -> SpeechEnded:
     onset = int(onset_ms * 16)
-    return SpeechEnded(call=CALL, onset=onset, end=onset + 9600, voiced=9600, topped=True)
+    return SpeechEnded(call=CALL, onset=onset, end=onset + 9600, voiced=9600, masked=True)
 
 
 def test_people_behind_the_caller_end_where_he_begins_and_the_voice_stays_low() -> None:
@@ -470,7 +470,7 @@ def test_people_behind_the_caller_end_where_he_begins_and_the_voice_stays_low() 
     steps: Steps = [
         *SPEAKING,
         *over(1150, 600, "the price of")[:-2],
-        (1750, topped(1150)),
+        (1750, masked(1150)),
         (1750, on(1750)),
         *over(1750, 300, "mm hm")[1:],
     ]
@@ -482,7 +482,7 @@ def test_people_behind_the_caller_end_where_he_begins_and_the_voice_stays_low() 
 def test_who_is_drowned_out_in_his_own_turn_has_said_it_all_the_same() -> None:
     steps: Steps = [
         (0, on(0)),
-        (500, topped(0)),
+        (500, masked(0)),
         (500, on(500)),
         (560, fin(0, "how late")),
         (1000, ends(500, 300)),

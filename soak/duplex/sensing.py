@@ -237,7 +237,7 @@ def _follow(channel: Channel, session: Session, mark: Mark, lull: int) -> None:
     elif isinstance(mark, SpeechContinued):
         channel.paused(mark.onset, mark.voiced, mark.silent, lull)
     elif isinstance(mark, SpeechEnded):
-        topped_at = mark.end if mark.topped else None
-        channel.ended(mark.onset, mark.voiced, not mark.topped, topped_at)
+        masked_at = mark.end if mark.masked else None
+        channel.ended(mark.onset, mark.voiced, not mark.masked, masked_at)
         session.ended()
         channel.owed.clear()
