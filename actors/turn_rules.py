@@ -153,6 +153,9 @@ class Conversation:
         counts = self._duplex.listens(floor)
         utterance = self._caller.begin(event.onset, at_ns, floor, counts)
         utterance.level_dbfs = event.level_dbfs
+        for behind in self._caller.live:
+            if behind.masked and behind.over_agent and not behind.restored:
+                behind.let_pass()
         if counts:
             self._goodbye = False
             self._deadlines.expect_once("limit", self._rules.max_turn_ms)
@@ -205,16 +208,20 @@ class Conversation:
             utterance.held = True
             self._out.publish(Hold(call=self.call, turn=turn.number))
         elif verdict == "restore":
-            if not (utterance.restored or utterance.masked or self._speaks_besides(utterance)):
+            if utterance.masked and not (utterance.restored or self._is_late(utterance)):
+                return  # whoever speaks above it is told of next, and judged for both
+            if not (utterance.restored or self._speaks_besides(utterance)):
                 # once: by now another onset may have ducked the voice again
                 self._out.publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
-            utterance.restored = True
-            utterance.dismissed = not utterance.undecided
+            utterance.let_pass()
+
+    def _is_late(self, utterance: Utterance) -> bool:
+        return self._out.now_ns >= utterance.ended_ns + int(self._duplex.verdict_ms * MS)
 
     def _speaks_besides(self, utterance: Utterance) -> bool:
         """Whether more of the caller's voice waits for a verdict, which restores the agent's or ends it."""
         return any(
-            u is not utterance and u.over_agent and u.undecided and not u.restored
+            u is not utterance and u.over_agent and u.undecided and not (u.restored or u.masked)
             for u in self._caller.live
         )
 
@@ -242,9 +249,7 @@ class Conversation:
         """When an utterance that has ended without words is decided on."""
         wait_ns = int(self._duplex.verdict_ms * MS)
         return [
-            u.ended_ns + wait_ns
-            for u in self._caller.live
-            if u.over_agent and u.ended and not u.restored and u.undecided
+            u.ended_ns + wait_ns for u in self._caller.live if u.over_agent and u.awaits_verdict
         ]
 
     def _goes_on(self, utterance: Utterance, end: int) -> bool:
@@ -263,7 +268,7 @@ class Conversation:
     def _on_time(self, now_ns: int) -> None:
         self._agent.on_time()
         for utterance in self._caller.live:
-            if utterance.ended and not utterance.restored and utterance.undecided:
+            if utterance.awaits_verdict:
                 self._weigh(utterance)
         self._free_the_caller(now_ns)
         if not self._caller.live:

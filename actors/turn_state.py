@@ -277,6 +277,16 @@ class Utterance:
         """Words may still come that show whether it was meant."""
         return self.final is None or self.second_due
 
+    @property
+    def awaits_verdict(self) -> bool:
+        """Over, and time alone may decide it: no words, or nobody above it after all."""
+        return self.ended and not self.restored and (self.undecided or self.masked)
+
+    def let_pass(self) -> None:
+        """Not meant, as far as is known: only words that are still to come may say otherwise."""
+        self.restored = True
+        self.dismissed = not self.undecided
+
     def given_up(self, at_ns: int) -> bool:
         """The final words are too late to be waited for."""
         return self.final_by_ns <= at_ns

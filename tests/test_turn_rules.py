@@ -479,6 +479,31 @@ def test_people_behind_the_caller_end_where_he_begins_and_the_voice_stays_low() 
     assert "restore 1" not in play(steps[:-1], 2349, FullDuplex(Judge()))
 
 
+@pytest.mark.parametrize("words_come", [True, False])
+def test_a_voice_that_masked_another_and_is_never_heard_of_holds_nothing_up(
+    words_come: bool,
+) -> None:
+    """audio_in died between the two."""
+    steps: Steps = [*SPEAKING, *over(1150, 600, "the price of")[:-2], (1750, masked(1150))]
+    steps += [(1800, fin(1150, "the price of"))] * words_come
+    assert play(steps, 2000, FullDuplex(Judge())) == [*ASKED, "Hold"]
+    assert play(steps, 2460, FullDuplex(Judge()))[:4] == [*ASKED, "Hold", "restore 1"]
+
+
+def test_words_from_behind_the_caller_that_come_late_are_no_question() -> None:
+    steps: Steps = [
+        *SPEAKING,
+        *over(1150, 600, "the price of")[:-2],
+        (1750, masked(1150)),
+        (1760, on(1750)),
+        (2000, fin(1150, "the price of")),
+        *over(1750, 300, "mm hm")[1:],
+    ]
+    told = play(steps, 9000, FullDuplex(Judge()))
+    assert told[:5] == [*ASKED, "Hold", "Hold", "restore 1"]
+    assert not [mark for mark in told if mark.startswith("turn 2")]
+
+
 def test_who_is_drowned_out_in_his_own_turn_has_said_it_all_the_same() -> None:
     steps: Steps = [
         (0, on(0)),
