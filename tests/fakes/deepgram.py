@@ -30,7 +30,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as Handshake
 from websockets.http11 import Response as Refusal
 
+from engines.batch_deepgram import DeepgramBatch
 from engines.responder.server import serving
+from engines.stt_deepgram import DeepgramSettings
 
 RATE = 16_000
 WORD, GAP = RATE // 10, RATE // 20
@@ -38,6 +40,9 @@ VOCABULARY = ("stop", "what", "is", "seven", "plus", "five", "hello", "world", "
 Word = tuple[str, float, float]
 Hears = Callable[[bytes], Awaitable[list[Word]]]
 KEY = "dg-very-secret"
+TALK = ((1, "hello world"), (0, "stop"), (1, "and then"))
+"""What two people say, and which of them."""
+WHOSE = [(word, str(speaker)) for speaker, text in TALK for word in text.split()]
 
 
 def voice(text: str, speaker: int = 0) -> bytes:
@@ -269,3 +274,14 @@ async def prerecorded(server: DeepgramServer) -> AsyncGenerator[str]:
     app = Starlette(routes=[Route("/v1/listen", listen, methods=["POST"])])
     async with serving(app) as base:
         yield f"{base}/v1/listen"
+
+
+@asynccontextmanager
+async def recorded(server: DeepgramServer) -> AsyncGenerator[DeepgramBatch]:
+    """The engine for recorded sound, and such a side of the server to ask."""
+    async with prerecorded(server) as url:
+        made = DeepgramBatch(DeepgramSettings(url=url), KEY)
+        try:
+            yield made
+        finally:
+            await made.close()
