@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from engines.turn_encoder import SIZE as EARS
 from ops import wav
 from soak import caller_set
 from soak.duplex.trials import DUPLEX
+from soak.floor.hums import SPELT, hummed
+from soak.floor.phrases import SHORT, URGENT
 
 SHORT_S = 1.3
 PCM = np.random.default_rng(5).integers(-9000, 9000, 16_000).astype(np.int16).tobytes()
@@ -128,3 +131,18 @@ def test_a_file_that_is_none_is_told(tmp_path: Path, content: bytes | None) -> N
         path.write_bytes(content)
     with pytest.raises((OSError, ValueError, EOFError)):
         Floor(path)
+
+
+@pytest.mark.parametrize("program", list(SPELT))
+def test_hums_are_said_as_hums_and_words_as_they_are(program: str) -> None:
+    """Synthesisers spell them: "mm-hm" is "em em aitch em"."""
+    thrown = random.Random(1)
+    two, one, breathed = (set(spelt) for spelt in SPELT[program])
+    assert {hummed(program, "mm-hm", thrown) for _ in range(99)} == two
+    assert {hummed(program, "mm", thrown) for _ in range(99)} == one
+    assert {hummed(program, "hmm", thrown) for _ in range(99)} == breathed
+    okay = hummed(program, "hmm okay mhm", thrown).split(" okay ")
+    assert okay[0] in breathed
+    assert okay[1] in two
+    for phrase in (*SHORT, *URGENT):
+        assert hummed(program, phrase, thrown) == phrase

@@ -57,6 +57,13 @@ SHORT = _split(
     then what|no i|yes but|yeah but"""
 )
 """Less than 1.3 s in most voices."""
+URGENT = _split(
+    """stop|stop it|stop please|please stop|stop talking|wait|wait wait|wait a minute|wait a
+    second|hold on|hang on|excuse me|no|no no|no wait|sorry|enough|that's enough|that is
+    enough|help|help me|listen|be quiet|cancel|never mind|what|why|who|how|pardon|hello|thank
+    you|next|again|skip|louder|goodbye|who are you|what is that|not that|one moment|can i"""
+)
+"""The shortest, and those it matters most to hear: said more often."""
 OPENINGS = _split(
     """what|where is|when is|who is|why is|how do|which|can you|can i|could you|would you|do
     you have|is there|are you|have you|may i|tell me|show me|give me|find|call|book|
@@ -74,6 +81,7 @@ OBJECTS = _split(
 
 
 def floor_takers(thrown: random.Random, count: int) -> list[str]:
-    """`count` phrases that take the floor, half of them put together by chance."""
-    made = [f"{thrown.choice(OPENINGS)} {thrown.choice(OBJECTS)}" for _ in range(count // 2)]
+    """`count` phrases that take the floor: two fifths put together by chance, one fifth urgent."""
+    made = [f"{thrown.choice(OPENINGS)} {thrown.choice(OBJECTS)}" for _ in range(2 * count // 5)]
+    made += [thrown.choice(URGENT) for _ in range(count // 5)]
     return made + [thrown.choice(SHORT) for _ in range(count - len(made))]

@@ -1,6 +1,7 @@
 """`python -m soak.floor.train --clips var/floor/clips.npz` writes the networks of engines/floor.py.
 
-Runs where torch is (`make engine-nemo` or `make engine-chatterbox`). Tells after each epoch how well it
+Runs where torch is (`make engine-nemo` or `make engine-chatterbox`), with OPENBLAS_NUM_THREADS=1: else the
+processes hold each other up, thirty times slower on two cores. Tells after each epoch how well it
 does on the shipped callers, whose voices it never hears: the area under the curve, and the share of floor
 takers found at 5 % of the backchannels mistaken. `--kind embedding` trains networks of the speech embedding
 alone, `--kind ears` those of half of Whisper's; networks of other kinds that are in the file stay.

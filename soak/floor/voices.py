@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ops import wav
+from soak.floor.hums import hummed, lexicon
 from soak.floor.phrases import BACKCHANNELS, floor_takers
 
 FOREIGN = (
@@ -83,7 +84,8 @@ def festival(voice: str, text: str, thrown: random.Random, path: Path) -> list[s
     """The same of Festival."""
     stretch = f"(Parameter.set 'Duration_Stretch {thrown.uniform(0.8, 1.15):.2f})"
     saved = f'(utt.save.wave (utt.synth (Utterance Text "{text}")) "{path}")'
-    return ["festival", "-b", f"(begin (voice_{voice}) {stretch} {saved})"]
+    hums = lexicon("ah", "hh") if voice == "ked_diphone" else lexicon("@", "h")
+    return ["festival", "-b", f"(begin (voice_{voice}) {hums} {stretch} {saved})"]
 
 
 def rhvoice(voice: str, text: str, thrown: random.Random, path: Path) -> list[str]:
@@ -111,7 +113,7 @@ def spoken(job: tuple[str, str, int]) -> list[tuple[int, str, str, wav.Samples]]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "said.wav"
         for takes, text in texts:
-            command = COMMANDS[program](voice, text, thrown, path)
+            command = COMMANDS[program](voice, hummed(program, text, thrown), thrown, path)
             subprocess.run(command, check=True, capture_output=True, timeout=600)
             sound = trimmed(wav.read(path))
             if 0.05 < len(sound) / 16_000 < LONGEST_S:
