@@ -297,8 +297,14 @@ class Conversation:
             self._out.publish(Restore(call=self.call, turn=self.turn, reason="not meant"))
 
     def _said(self) -> str:
-        """His words; a backchannel over an answer's last words is no question."""
-        return self._caller.words(lambda u: not (u.over_agent and is_backchannel(u.words)))
+        """His words, less what he said over an answer and did not mean."""
+        return self._caller.words(lambda u: not (u.over_agent and self._let_pass(u)))
+
+    def _let_pass(self, utterance: Utterance) -> bool:
+        """A backchannel; or the answer went on, has ended since, and what is known now commits no more."""
+        if is_backchannel(utterance.words):
+            return True
+        return utterance.restored and self._duplex.judge(self._evidence(utterance, "")) != "commit"
 
     def _joined(self, said: str) -> str:
         """With the question that was not answered, unless "stop" or "wait" takes it back."""

@@ -453,6 +453,30 @@ def test_a_second_look_that_never_comes_holds_nothing_up() -> None:
     assert told[:4] == [*ASKED, "Hold", "restore 1"]
 
 
+@pytest.mark.parametrize(("look", "nats", "asks"), [("i've read", -40, False), ("stop", 60, True)])
+def test_what_was_let_pass_is_no_question_when_the_answer_has_ended_meanwhile(
+    look: str, nats: float, asks: bool
+) -> None:
+    """People behind him spoke over its last words; the second look comes when it is over."""
+    said = Final(call=CALL, utterance=1200 * 16, text="i've", start=0, end=0, second=True)
+    steps: Steps = [
+        *SPEAKING,
+        (1200, on(1200)),
+        *((at, goes(1200, at - 1200)) for at in range(1300, 1500, 100)),
+        (1738, ends(1200, 288)),
+        (1800, said),
+        (2500, finished(1)),
+        (2700, line_played(1, 1600, ended=True)),
+        (
+            2800,
+            SecondLook(call=CALL, utterance=19_200, text=look, start=0, end=0, command_nats=nats),
+        ),
+    ]
+    told = play(steps, 9000, FullDuplex(Judge()))
+    assert told[:4] == [*ASKED, "Hold", "restore 1"]
+    assert [mark for mark in told if mark.startswith("turn 2")] == ["turn 2: i've"] * asks
+
+
 @pytest.mark.parametrize(("voiced", "stops"), [(6400, True), (6300, False)])
 def test_what_is_heard_in_scraps_does_not_interrupt(voiced: int, stops: bool) -> None:
     ended = SpeechEnded(call=CALL, onset=18_400, end=34_400, voiced=voiced, floor=6.9)
