@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 MS = 1_000_000
 SLOW_BEATS = 3
+SEVERAL = 2
+"""Times longer all may be silent or blocked where more than one is: a box that stood still, most likely."""
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,19 @@ class WedgeWatch:
         """Whom to kill now; each incarnation once."""
         self._excuse_if_late(now)
         self._judged = now
-        found = [
-            Kill(actor, living.pid, why)
-            for actor, living in self._living.items()
-            if not living.killed and (why := self._verdict(actor, living, now))
-        ]
+        found = self._found(now)
+        if len(found) > 1:
+            found = self._found(now, SEVERAL)
         for kill in found:
             self._living[kill.actor].killed = True
         return found
+
+    def _found(self, now: int, times: int = 1) -> list[Kill]:
+        return [
+            Kill(actor, living.pid, why)
+            for actor, living in self._living.items()
+            if not living.killed and (why := self._verdict(actor, living, now, times))
+        ]
 
     def _excuse_if_late(self, now: int) -> None:
         """Who did not ask (a stopped warden, a stalled box) can't blame the silent."""
@@ -114,10 +121,10 @@ class WedgeWatch:
             living.answered = max(living.answered, now)
             living.loop_age_ms = 0.0
 
-    def _verdict(self, actor: str, living: _Incarnation, now: int) -> str:
+    def _verdict(self, actor: str, living: _Incarnation, now: int, times: int) -> str:
         if living.complaint:
             return living.complaint
-        limit = self.limits.wedge_ns * self.patience.get(actor, 1)
+        limit = self.limits.wedge_ns * max(times, self.patience.get(actor, 1))
         if not living.ready:  # the import of a large library lets no other thread run for seconds
             limit = max(limit, self.limits.boot_grace_ns)
         if (silent := now - living.answered) > limit:

@@ -67,6 +67,24 @@ def test_a_blocked_loop_is_a_wedge_even_if_the_door_answers() -> None:
     assert watch.kills(START)[0].why == "event loop blocked for 1001 ms (allowed 1000 ms)"
 
 
+def test_two_at_once_are_a_box_that_stood_still_and_have_twice_the_time() -> None:
+    watch = watch_of()
+    watch.seen("llm", 7, START)
+    for blocked_ms, killed in ((1500.0, []), (2001.0, ["stt", "llm"])):
+        watch.answered("stt", 100, True, blocked_ms, START)
+        watch.answered("llm", 7, True, blocked_ms, START)
+        assert [kill.actor for kill in watch.kills(START)] == killed
+
+
+def test_the_other_of_two_that_goes_on_leaves_a_wedged_one() -> None:
+    watch = watch_of()
+    watch.seen("llm", 7, START)
+    for llm_ms, killed in ((1500.0, []), (5.0, ["stt"])):
+        watch.answered("stt", 100, True, 1500.0, START)
+        watch.answered("llm", 7, True, llm_ms, START)
+        assert [kill.actor for kill in watch.kills(START)] == killed
+
+
 def test_the_broker_may_be_silent_twice_as_long() -> None:
     watch = watch_of()
     watch.seen("stt", 0, START)
