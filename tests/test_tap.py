@@ -314,7 +314,8 @@ def test_without_a_fleet_one_line_says_to_start_it(
 # -- a process that is ended -------------------------------------------------------------------
 
 PROGRAM = """
-import sys, threading
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 import zmq
 from bus.broker import Broker
 from bus.endpoints import Endpoints
