@@ -208,15 +208,16 @@ class Conversation:
             utterance.held = True
             self._out.publish(Hold(call=self.call, turn=turn.number))
         elif verdict == "restore":
-            if utterance.masked and not (utterance.restored or self._is_late(utterance)):
+            late = self._out.now_ns >= self._verdict_by_ns(utterance)
+            if utterance.masked and not (utterance.restored or late):
                 return  # whoever speaks above it is told of next, and judged for both
             if not (utterance.restored or self._speaks_besides(utterance)):
                 # once: by now another onset may have ducked the voice again
                 self._out.publish(Restore(call=self.call, turn=turn.number, reason="not meant"))
             utterance.let_pass()
 
-    def _is_late(self, utterance: Utterance) -> bool:
-        return self._out.now_ns >= utterance.ended_ns + int(self._duplex.verdict_ms * MS)
+    def _verdict_by_ns(self, utterance: Utterance) -> int:
+        return utterance.ended_ns + int(self._duplex.verdict_ms * MS)
 
     def _speaks_besides(self, utterance: Utterance) -> bool:
         """Whether more of the caller's voice waits for a verdict, which restores the agent's or ends it."""
@@ -247,9 +248,8 @@ class Conversation:
 
     def _verdicts_due(self) -> list[int]:
         """When an utterance that has ended without words is decided on."""
-        wait_ns = int(self._duplex.verdict_ms * MS)
         return [
-            u.ended_ns + wait_ns for u in self._caller.live if u.over_agent and u.awaits_verdict
+            self._verdict_by_ns(u) for u in self._caller.live if u.over_agent and u.awaits_verdict
         ]
 
     def _goes_on(self, utterance: Utterance, end: int) -> bool:
@@ -298,9 +298,9 @@ class Conversation:
 
     def _said(self) -> str:
         """His words, less what he said over an answer and did not mean."""
-        return self._caller.words(lambda u: not (u.over_agent and self._let_pass(u)))
+        return self._caller.words(lambda u: not (u.over_agent and self._not_meant(u)))
 
-    def _let_pass(self, utterance: Utterance) -> bool:
+    def _not_meant(self, utterance: Utterance) -> bool:
         """A backchannel; or the answer went on, has ended since, and what is known now commits no more."""
         if is_backchannel(utterance.words):
             return True

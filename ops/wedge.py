@@ -99,7 +99,7 @@ class WedgeWatch:
         self._excuse_if_late(now)
         self._judged = now
         found = self._found(now)
-        if len(found) > 1:
+        if sum(not self._living[kill.actor].complaint for kill in found) > 1:
             found = self._found(now, SEVERAL)
         for kill in found:
             self._living[kill.actor].killed = True

@@ -16,7 +16,7 @@ from engines.turn_encoder import SIZE as EARS
 from ops import wav
 from soak import caller_set
 from soak.duplex.trials import DUPLEX
-from soak.floor.hums import SPELT, hummed
+from soak.floor.hums import SPELT, WORDS, hummed, lexicon
 from soak.floor.phrases import SHORT, URGENT
 
 SHORT_S = 1.3
@@ -146,3 +146,7 @@ def test_hums_are_said_as_hums_and_words_as_they_are(program: str) -> None:
     assert okay[1] in two
     for phrase in (*SHORT, *URGENT):
         assert hummed(program, phrase, thrown) == phrase
+
+
+def test_festival_is_taught_every_word_it_is_told_to_hum() -> None:
+    assert all(f'"{word}"' in lexicon("ah", "hh") for kind in WORDS for word in kind)

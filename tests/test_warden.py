@@ -76,6 +76,15 @@ def test_two_at_once_are_a_box_that_stood_still_and_have_twice_the_time() -> Non
         assert [kill.actor for kill in watch.kills(START)] == killed
 
 
+def test_one_that_a_cancel_waits_for_gives_another_no_time() -> None:
+    watch = watch_of()
+    watch.seen("llm", 7, START)
+    watch.answered("llm", 7, True, 0.0, START)
+    watch.complained("llm", "released", 10.0, START + 300 * MS)
+    watch.answered("stt", 100, True, 1001.0, START)
+    assert {kill.actor for kill in watch.kills(START)} == {"stt", "llm"}
+
+
 def test_the_other_of_two_that_goes_on_leaves_a_wedged_one() -> None:
     watch = watch_of()
     watch.seen("llm", 7, START)
