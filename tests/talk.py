@@ -46,6 +46,7 @@ LIMITS = Limits(
 """Quick to decide: these scenes are about what follows."""
 FULL = FullDuplex(Judge(LIMITS))
 Step = tuple[int, Event | list[Event]]
+Steps = list[Step]
 
 
 def on(at_ms: int) -> Event:
@@ -185,3 +186,18 @@ def play(
     talk.play(steps)
     talk.until(until_ms * MS)
     return talk.told
+
+
+def over(onset_ms: int, voiced_ms: int, text: str) -> Steps:
+    """Speech from `onset_ms` on, told as it goes on, ended 250 ms after its last sound."""
+    told_at = range(onset_ms + 100, onset_ms + voiced_ms + 1, 50)
+    steps: Steps = [(onset_ms, on(onset_ms))]
+    steps += [(at, goes(onset_ms, at - onset_ms)) for at in told_at]
+    end = onset_ms + voiced_ms + 250
+    return [*steps, (end, ends(onset_ms, voiced_ms)), (end + 50, fin(onset_ms, text))]
+
+
+QUESTION: Steps = [(0, on(0)), (500, ends(0, 400)), (600, fin(0, "how late is it"))]
+"""Answered at 850: 600 ms of quiet, 250 of which were over when the end was noticed."""
+ASKED = ["turn 1: how late is it", "respond 1: how late is it"]
+SPEAKING: Steps = [*QUESTION, (900, says(1, "it is ten past two")), (1100, played(1, 150))]
