@@ -20,6 +20,11 @@ class KeptSound:
     def __init__(self, call: str, channel: int, sounds: Sounds | None, clock: Clock) -> None:
         self._call, self._channel, self._sounds, self._clock = call, channel, sounds, clock
 
+    @property
+    def has_journal(self) -> bool:
+        """Whether it can have anything."""
+        return self._sounds is not None
+
     async def piece(self, first: int, most: int, patience_s: float = REPLAY_S) -> Replayed | None:
         """What there is from `first` on, at most `most` samples. Raises NoAnswer when nobody answers."""
         if self._sounds is None:

@@ -20,10 +20,11 @@ from ulid import ULID
 from actors import told
 from actors.backoff import ATTEMPTS, backoff_s
 from actors.batches import Batches
-from actors.channel import LONGEST_SILENCE, Channel
+from actors.channel import Channel
 from actors.degraded import Allowance, Chunk, Degraded
-from actors.doors import PIECE, Grant, Leave, Sounds
-from actors.kept_sound import REPLAY_S, KeptSound
+from actors.doors import Grant, Leave, Sounds
+from actors.kept_sound import KeptSound
+from actors.listening import RATE, Listener
 from actors.pinned import Pinned, failing
 from actors.segments import Segment
 from actors.speakers import Speakers
@@ -32,22 +33,16 @@ from bus.errors import NoAnswer
 from bus.runtime import Emit
 from engines.protocols import BatchStt, EngineError, Full, Hypothesis, SttEngine
 from schemas import (
-    CallerPcm,
     EngineFailed,
     EngineWorked,
     Event,
     SessionOpened,
-    SpeechContinued,
-    SpeechEnded,
-    SpeechMark,
-    SpeechStarted,
     SttDegraded,
     SttRecovered,
     Transcribed,
 )
 
 log = structlog.get_logger()
-RATE = 16_000
 LAST_WORDS_S = 30.0
 """How long a hang-up waits for words still owed by a live session, before the batch engine gets them."""
 LOOK_S = 0.25
@@ -100,6 +95,9 @@ class Stream:
         self._closing = False
         self._kept = KeptSound(call, number, kit.sounds, emit.clock)
         self._batches = Batches(call, kit.batch, kit.allowance, kit.batch_wait_s, self._kept, emit)
+        self._listener = Listener(
+            call, self.channel, self._kept, kit.lull, kit.sure_nats, self._degrade, self._write
+        )
         self._settled = asyncio.Event()
         self._told_to = self.channel.covered_to
         self._last_words: set[asyncio.Task[None]] = set()
@@ -113,7 +111,7 @@ class Stream:
                 self._adopt(await self._open())
             except EngineError as error:
                 self._degrade(str(error), full=isinstance(error, Full))
-            await self._catch_up(None, patience_s=0)
+            await self._listener.catch_up(None, patience_s=0)
 
     async def transcribe_what_is_left(self) -> None:
         """The call ended while nobody listened: the batch engine gets all of it."""
@@ -129,46 +127,11 @@ class Stream:
         """A frame or a mark. What is missing before it is fetched first; what is known is left."""
         async with self._lock:
             try:
-                if isinstance(event, CallerPcm):
-                    await self._frame(event)
-                elif isinstance(event, SpeechStarted):
-                    self.channel.started(event.onset)
-                elif isinstance(event, SpeechContinued):
-                    self.channel.paused(event.onset, event.voiced, event.silent, self.kit.lull)
-                elif isinstance(event, SpeechEnded):
-                    if event.end > self.channel.heard_to:
-                        await self._catch_up(event.end)
-                    unsure = abs(event.floor) < self.kit.sure_nats and not event.masked
-                    masked_at = event.end if event.masked else None
-                    self.channel.ended(event.onset, event.voiced, unsure, masked_at)
+                await self._listener.take(event)
                 self._check()
             except EngineError as error:
                 self._degrade(str(error))
         self._quiet()
-
-    async def _frame(self, frame: CallerPcm) -> None:
-        if frame.first > self.channel.heard_to:
-            await self._catch_up(frame.first)
-            self._give_up(frame.first)
-        self._follow(frame)
-        self._hear(frame.first, frame.pcm)
-
-    def _follow(self, frame: CallerPcm) -> None:
-        """What a frame tells of speech is known, unless an event of the other lane was lost."""
-        if frame.onset >= 0:
-            self._guarded(lambda: self.channel.started(frame.onset))
-            if frame.ended:
-                self._guarded(lambda: self.channel.ended(frame.onset, frame.voiced))
-
-    def _hear(self, first: int, pcm: bytes) -> None:
-        self._guarded(lambda: self.channel.frame(first, pcm))
-
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """The account is right before the recogniser has a say: its death costs no position."""
-        try:
-            step()
-        except EngineError as error:
-            self._degrade(str(error))
 
     def _check(self) -> None:
         if self.pinned is not None:
@@ -176,48 +139,6 @@ class Stream:
 
     def _owes(self) -> bool:
         return any(utterance.end is not None for utterance in self.channel.owed)
-
-    async def _catch_up(self, to: int | None, patience_s: float = REPLAY_S) -> None:
-        """Ask the journal for what comes after the last known sample, up to `to` or to its end."""
-        while self.kit.sounds is not None and (to is None or self.channel.heard_to < to):
-            try:
-                piece = await self._kept.piece(self.channel.heard_to, PIECE, patience_s)
-            except NoAnswer:
-                return
-            if piece is None or not piece.pcm:
-                return
-            self._give_up(piece.first)
-            at = piece.first
-            for mark in piece.marks:
-                cut = max(at, min(mark.at, piece.end))
-                self._hear(at, piece.pcm[2 * (at - piece.first) : 2 * (cut - piece.first)])
-                at = cut
-                self._mark(mark)
-            self._hear(at, piece.pcm[2 * (at - piece.first) :])
-            await asyncio.sleep(0)
-
-    def _mark(self, mark: SpeechMark) -> None:
-        if mark.kind == "started":
-            self._guarded(lambda: self.channel.started(mark.onset))
-        elif mark.kind == "ended":
-            self._guarded(lambda: self.channel.ended(mark.onset, mark.voiced))
-
-    def _give_up(self, first: int) -> None:
-        """Samples before `first` are nowhere to be had: silence takes their place, and it is said."""
-        missing = first - self.channel.heard_to
-        if missing <= 0:
-            return
-        if self.kit.sounds is not None:
-            log.error(
-                "caller sound is lost", call_id=self.call, first=self.channel.heard_to, to=first
-            )
-            self._write(
-                [Segment(channel=self.number, start=self.channel.heard_to, end=first, kind="lost")]
-            )
-        if missing > LONGEST_SILENCE:
-            self._guarded(lambda: self.channel.skip(first))
-        while (left := first - self.channel.heard_to) > 0:
-            self._hear(self.channel.heard_to, bytes(2 * min(left, RATE)))
 
     # -- sessions --------------------------------------------------------------------------------
 
@@ -522,8 +443,8 @@ class Stream:
     async def hang_up(self) -> None:
         """The call is over: the last words, then what the batch engine must still do, then nothing."""
         async with self._lock:
-            await self._catch_up(None)
-            self._guarded(self.channel.ended)
+            await self._listener.catch_up(None)
+            self._listener.end()
             self._settled.clear()
             self._closing = True
         if self.pinned is None and self.degraded is None:  # in the grace of `renew`
