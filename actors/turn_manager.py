@@ -11,31 +11,17 @@ from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, get_args
 
-import msgspec
 import structlog
 from ulid import ULID
 
-from actors.duplex import Duplex, FullDuplex, HalfDuplex
-from actors.endpointing import Waits
-from actors.evidence import Judge, Limits
 from actors.notebook import Entry, Notebook
 from actors.turn_rules import Conversation
-from actors.turn_state import (
-    Effect,
-    HangUp,
-    Patience,
-    Phrases,
-    Rules,
-    Say,
-    Stop,
-    Tripped,
-    Watchdog,
-)
+from actors.turn_settings import duplex, rules
+from actors.turn_state import Effect, HangUp, Say, Stop, Tripped, Watchdog
 from bus.clock import Alarm, Clock
 from bus.endpoints import Endpoints
 from bus.rounds import Budget, Rounds
 from bus.runtime import Context, Emit, Runtime
-from bus.sections import Watch
 from bus.settings import Settings
 from bus.wire import topic_of
 from schemas import (
@@ -151,25 +137,7 @@ class TurnManager:
         """When each conversation wants to be told the time."""
         self._steps: dict[str, list[tuple[str, str, int, int]]] = {}
         self._tripped: Counter[str] = Counter()
-        turns = settings.turns
-        self._rules = Rules(
-            endpoints=Waits(
-                open=turns.endpoint_ms,
-                complete=turns.endpoint_complete_ms,
-                unfinished=turns.endpoint_unfinished_ms,
-                dictation=turns.endpoint_dictation_ms,
-            ),
-            endpointing=turns.endpointing,
-            hangover_ms=settings.audio_in.hangover_ms,
-            final_wait_ms=turns.final_wait_ms,
-            max_turn_ms=turns.max_turn_s * 1000,
-            answer_wait_ms=turns.answer_wait_ms,
-            system_prompt=turns.system_prompt,
-            drafts=turns.drafts,
-            resumptions=turns.resumptions,
-            patience=_patience(settings.watch),
-            phrases=_phrases(settings),
-        )
+        self._rules = rules(settings)
 
     def attach(self, runtime: Runtime) -> None:
         """Own the CANCEL broadcast."""
@@ -245,35 +213,11 @@ class TurnManager:
         inc = event.inc if ready or was is None else was.inc
         self._seen[event.actor] = Seen(ready, self._clock.now(), inc)
 
-    @property
-    def _judge(self) -> Judge:
-        """A recogniser that hears nothing is not waited for: then the voice alone decides."""
-        turns = self._settings.turns
-        deaf = self._settings.stt.engine == "null"
-        return Judge(
-            Limits(
-                hold_ms=turns.hold_ms,
-                word_ms=turns.word_ms,
-                content_ms=turns.content_ms,
-                long_ms=turns.long_ms,
-                commit_ms=turns.commit_ms,
-                voice_ms=turns.long_ms if deaf else turns.voice_ms,
-                verdict_ms=0 if deaf else turns.verdict_ms,
-                quiet_db=turns.quiet_db,
-                soft_db=turns.soft_db,
-                list_nats=turns.list_nats,
-                floor_nats=turns.floor_nats,
-                lean_nats=turns.lean_nats,
-            )
-        )
-
     def _begin(self, event: CallOpened) -> Conversation:
-        barge_in = self._settings.fleet.enable_barge_in
-        duplex: Duplex = FullDuplex(self._judge) if barge_in else HalfDuplex()
-        rules = self._rules
+        agreed = self._rules
         if not event.attended:
-            rules = replace(rules, patience=replace(rules.patience, idle_ms=0))
-        talk = Conversation(event.call, event.turn_base, duplex, rules)
+            agreed = replace(agreed, patience=replace(agreed.patience, idle_ms=0))
+        talk = Conversation(event.call, event.turn_base, duplex(self._settings), agreed)
         self._open[event.call] = event
         self._talks[event.call] = talk
         self._steps[event.call] = []
@@ -479,22 +423,3 @@ class TurnManager:
             for name in self._settings.fleet.roster
             if (seen := self._seen.get(name)) is None or not seen.ready or seen.at_ns < fresh_ns
         ]
-
-
-def _patience(watch: Watch) -> Patience:
-    return Patience(
-        unheard_ms=watch.unheard_ms,
-        no_words_ms=watch.no_words_s * 1000,
-        voice_lost_ms=watch.voice_lost_ms,
-        token_wait_ms=watch.token_wait_ms,
-        voice_wait_ms=watch.voice_wait_ms,
-        idle_ms=watch.idle_s * 1000,
-        idle_prompts=watch.idle_prompts,
-        hang_up=watch.hang_up,
-    )
-
-
-def _phrases(settings: Settings) -> Phrases:
-    """Those that turn_manager has said."""
-    told = msgspec.structs.asdict(settings.phrases)
-    return Phrases(**{name: told[name] for name in Phrases.__dataclass_fields__})
