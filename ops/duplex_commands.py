@@ -173,6 +173,7 @@ def _counts(total: Totals) -> dict[str, str]:
     return {
         "valid trials": ", ".join(f"{count} {kind}" for kind, count in total.trials.items()),
         "invalid trials": str(total.invalid),
+        "tries made again": ", ".join(f"{n}: {why}" for why, n in total.again.items()) or "0",
         "selectivity": f"backchannel {_value(total.selectivity_backchannel)}, "
         f"noise {_value(total.selectivity_noise)}",
         "interruptions answered": _value(total.answered_rate),

@@ -238,6 +238,8 @@ def test_totals_say_what_the_bars_need() -> None:
     assert verdicts["onset to silence, p50"] is True
     assert verdicts["yield rate"] is False
     assert totals([]).yield_rate is None
+    again = msgspec.structs.replace(outcomes[1], again=("too late", "too late"))
+    assert totals([*outcomes, again]).again == {"too late": 2}
     assert doubtful(total).startswith("20% of the trials are invalid")
     assert doubtful(totals(outcomes[:4])) == ""
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -72,12 +72,21 @@ def run(
         with _on_time():
             called = asyncio.run(_calls(bench, prepared, attempt, progress))
         for one in called:
-            made[one.prepared.trial.name] = _made(bench, one)
+            name = one.prepared.trial.name
+            made[name] = _again(made.get(name), _made(bench, one))
         waiting = [_later(trial) for trial in waiting if made[trial.name].outcome.invalid]
         if not waiting or attempt == bench.tries - 1:
             break
         progress(f"{len(waiting)} invalid trials again", len(waiting))
     return [made[trial.name] for trial in trials]
+
+
+def _again(before: Made | None, made: Made) -> Made:
+    """It tells why it was made again."""
+    if before is None:
+        return made
+    again = (*before.outcome.again, before.outcome.invalid)
+    return replace(made, outcome=msgspec.structs.replace(made.outcome, again=again))
 
 
 @contextmanager

@@ -43,7 +43,8 @@ SOUNDED_S = 0.1
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """One trial's result; None where a figure does not apply. Positions in seconds of the call.
 
-    `invalid` says why the trial counts for nothing, `failed` what the agent did wrong.
+    `invalid` says why the trial counts for nothing, `failed` what the agent did wrong, `again` why earlier
+    tries of it counted for nothing.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     conditions: str
     invalid: str = ""
     failed: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
     onset_s: float | None = None
     end_s: float | None = None
     stopped: bool | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,10 +26,14 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """The benchmark's figures; shares from 0 to 1, None where no trial applies."""
+    """The benchmark's figures; shares from 0 to 1, None where no trial applies.
+
+    `again`: why tries counted for nothing and were made again, and how many each.
+    """
 
     trials: dict[str, int]
     invalid: int
+    again: dict[str, int]
     yield_rate: float | None
     selectivity: float | None
     selectivity_backchannel: float | None
@@ -70,6 +75,7 @@ def totals(outcomes: Sequence[Outcome]) -> Totals:
     return Totals(
         trials={kind: len(found) for kind, found in by.items()},
         invalid=len(outcomes) - len(valid),
+        again=dict(Counter(why for outcome in outcomes for why in outcome.again)),
         yield_rate=_share(cut, _yielded),
         selectivity=_share(spared, lambda o: o.spared),
         selectivity_backchannel=_share(by["backchannel"], lambda o: o.spared),
