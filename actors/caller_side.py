@@ -37,7 +37,7 @@ class CallerSide:
         utterance.voiced, utterance.end, utterance.news_ns = event.voiced, event.end, at_ns
         utterance.level_dbfs = max(utterance.level_dbfs, event.level_dbfs)
         if event.floor:
-            utterance.lasting = event.floor
+            utterance.hear_lasting(event.floor)
         utterance.quiet_ns = at_ns - event.silent * MS // SAMPLES_PER_MS
         return utterance
 

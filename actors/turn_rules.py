@@ -202,6 +202,7 @@ class Conversation:
         verdict = self._duplex.judge(self._evidence(utterance, turn.voice.answer))
         if verdict == "commit":
             utterance.correct()
+            utterance.interrupts = True
             goes_on = self._goes_on(utterance, turn.end)
             self._interrupt(f"barge-in: {utterance.words or 'voice'}", goes_on=goes_on)
         elif verdict == "hold" and not utterance.held and not utterance.restored:
@@ -322,8 +323,7 @@ class Conversation:
 
     def _answer_caller(self) -> None:
         utterances, said = self._caller.live, self._said()
-        unheard = not any(u.over_agent for u in utterances)
-        voiced_ms = self._caller.voiced_ms
+        missed = self._missed(utterances)
         self._caller.utterances.clear()
         self._deadlines.drop("limit")
         if self._agent.has_floor:
@@ -336,9 +336,18 @@ class Conversation:
             self._caller.usual_dbfs = max(u.level_dbfs for u in utterances)
             self._idle.spoke()
             self._agent.begin(asked, utterances[0].onset, utterances[-1].end)
-        elif unheard and 0 < self._rules.patience.unheard_ms <= voiced_ms:
-            self._out.add(Tripped("no_words", 0, f"{voiced_ms:g} ms of voice, no word"))
+        elif missed:
+            self._out.add(Tripped("no_words", 0, missed))
             self._apologise()
+
+    def _missed(self, utterances: list[Utterance]) -> str:
+        """Whose words are missed, should there be none: who was given the floor, and who spoke for long."""
+        least_ms, voiced_ms = self._rules.patience.unheard_ms, self._caller.voiced_ms
+        if not least_ms or any(u.over_agent for u in utterances):
+            return ""
+        if any(u.interrupts for u in utterances):
+            return f"{voiced_ms:g} ms of voice that interrupted, no word"
+        return f"{voiced_ms:g} ms of voice, no word" if voiced_ms >= least_ms else ""
 
     # -- words of our own ------------------------------------------------------------------------
 

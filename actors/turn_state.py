@@ -218,11 +218,15 @@ class Utterance:
     level_dbfs: float = -120.0
     floor: float = 0.0
     lasting: float = 0.0
+    asked: float = 0.0
+    """What its sound said last, while it lasts; `lasting` is made of it."""
     done: float = 0.0
     """Log-odds by its sound that this pause ends the turn; 0.0: nobody has listened."""
     murmur: bool = False
     masked: bool = False
     """Another voice, much louder, has begun above it."""
+    interrupts: bool = False
+    """An answer was cut for it."""
     begun_ns: int = 0
     news_ns: int = 0
     ended_ns: int = 0
@@ -262,6 +266,11 @@ class Utterance:
         if not event.more:
             self.final = self.settled
             self.second_due = event.second
+
+    def hear_lasting(self, nats: float) -> None:
+        """The worse of the last two answers counts: babble sounds like one voice at times."""
+        self.lasting = min(nats, self.asked or nats)
+        self.asked = nats
 
     def look(self, event: SecondLook) -> None:
         """What a second look made of it."""

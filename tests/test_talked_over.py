@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from actors.duplex import FullDuplex
 from actors.evidence import Judge
@@ -17,6 +18,7 @@ from schemas import (
     Hold,
     PlaybackStarted,
     SecondLook,
+    SpeechContinued,
     SpeechEnded,
     TurnTick,
 )
@@ -26,12 +28,14 @@ from tests.talk import (
     RULES,
     SPEAKING,
     Steps,
+    Talk,
     ends,
     fin,
     finished,
     goes,
     on,
     over,
+    part,
     play,
 )
 from tests.talk import played as line_played
@@ -220,3 +224,23 @@ def test_who_is_drowned_out_in_his_own_turn_has_said_it_all_the_same() -> None:
         (1050, fin(500, "is it")),
     ]
     assert play(steps, 3000)[:1] == ["turn 1: how late is it"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "yields_at"),
+    [([9.0], [2500]), ([-4.0, 5.5, 2.0, 5.5, 0.7], []), ([-4.0, 5.5, 4.5], [4500])],
+)
+def test_who_was_taken_for_several_is_one_voice_when_its_sound_says_so_twice(
+    answers: list[float], yields_at: list[int]
+) -> None:
+    """Babble that lasts sounds like one voice now and then; asked once a second."""
+    talk, yielded = Talk(FullDuplex(Judge())), []
+    talk.play([*SPEAKING, (1200, on(1200))])
+    for second, nats in enumerate(answers):
+        asked = goes(1200, 1300 + 1000 * second)
+        assert isinstance(asked, SpeechContinued)
+        at = 2500 + 1000 * second
+        talk.tell(at, structs.replace(asked, floor=nats), goes(1200, at - 1100))
+        talk.tell(at, part(1200, "what a lot"), part(1200, "what a lot"))
+        yielded += [at] if "stop 1" in talk.told else []
+    assert yielded[:1] == yields_at

@@ -12,6 +12,7 @@ from schemas import ActorBack, CallOpened, LlmFinished, Sentence, SpokenWords, W
 from tests.talk import (
     CALL,
     RULES,
+    SPEAKING,
     Step,
     Talk,
     ends,
@@ -19,6 +20,7 @@ from tests.talk import (
     finished,
     goes,
     on,
+    over,
     part,
     play,
     played,
@@ -72,6 +74,14 @@ SCENES: dict[str, tuple[Steps, int, list[str]]] = {
         [
             *["tripped no_words", "turn 1: ", "respond 1: pardon"],
             *["completed 1: pardon", "tripped no_words"],
+        ],
+    ),
+    "who interrupts is heard out, however short it was and however little was understood": (
+        [*SPEAKING, *over(1200, 500, "")],
+        4000,
+        [
+            *[*ASKED, "stop 1", "interrupted 1: it is"],
+            *["tripped no_words", "turn 2: ", "respond 2: pardon"],
         ],
     ),
     "speech without end and without a word": (
