@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.speech_embedding import SpeechEmbedding
+from engines.steady_noise import without_steady_noise
 from engines.turn_encoder import SIZE as EARS
 from engines.turn_encoder import TurnEncoder
 
@@ -95,7 +96,7 @@ class Floor:
         sound = np.frombuffer(pcm, np.int16).astype(np.float32) / 32768
         odds = self._odds(0, spectrogram(sound))
         if self._embedding is not None:
-            odds += self._odds(1, self._embedding(sound))
+            odds += self._odds(1, self._embedding(without_steady_noise(sound)))
         if self._encoder is not None and abs(odds) < SURE:
             odds += self._odds(2, self._encoder(sound))
         return odds
