@@ -17,7 +17,7 @@ class CallerSide:
         self.utterances: dict[int, Utterance] = {}
         self.last_sample = 0
         self.usual_dbfs: float | None = None
-        """His loudest window when he last asked something; None before."""
+        """His loudest window when he asks something, each time the mean with what it was; None at first."""
 
     def begin(self, onset: int, at_ns: int, over_agent: bool, counts: bool) -> Utterance:
         """Speech has begun."""
@@ -61,6 +61,10 @@ class CallerSide:
     def _end(self, utterance: Utterance, at_ns: int) -> None:
         utterance.ended, utterance.ended_ns = True, at_ns
         utterance.final_by_ns = at_ns + int(self._rules.final_wait_ms * MS)
+
+    def learn_loudness(self, dbfs: float) -> None:
+        """The loudest window of a question. One may be soft; whoever has moved away is known after two."""
+        self.usual_dbfs = dbfs if self.usual_dbfs is None else (self.usual_dbfs + dbfs) / 2
 
     def against_usual_db(self, utterance: Utterance) -> float:
         """How loud it is against what he asked before; 0 where that is not known."""

@@ -18,7 +18,7 @@ AGREE, LISTS, LENGTH, LENGTH_MS = 0.4, 0.4, 1.0, 300
 """The same of a word that both looks found; of the difference of the lists, in units of `list_nats`; and of
 the voice's length beyond `content_ms`, in units of `LENGTH_MS`. The latter two are bounded."""
 QUIET = 0.4
-"""Nats against the caller for each dB beyond `quiet_db` that it is softer than his last question: so are
+"""Nats against the caller for each dB beyond `quiet_db` that it is softer than when he asks: so are
 backchannels, and what others say behind him."""
 SURE, LASTING = 2.0, 1.5
 """Times `floor_nats`: where the sound alone is sure; and what it takes while a voice lasts."""
@@ -112,7 +112,7 @@ class Evidence:
 
     `stable`: those told twice, or None: all. `final`: they change no more. `ended_ms`: since its end was
     told; None while it lasts. `agent`: what the agent is saying, which is no interruption when it
-    comes back. `level_db`: against the caller's voice when he last asked something. `second`: what a
+    comes back. `level_db`: against the caller's voice when he asks something. `second`: what a
     second look made of it; `awaited`: one is under way. `floor`: log-odds, by its sound, that it is meant.
     `lasting`: the same of what lasts and varies little in level, asked meanwhile; 0.0: not asked.
     `murmur`: it ended because by its level it seems to be many voices; `floor` is that of its last seconds.
@@ -294,7 +294,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "by its level several voices far off, and by its sound it does not surely want the floor",
-        lambda c: c.e.murmur and c.e.floor < SURE * c.limits.floor_nats,
+        lambda c: c.e.murmur and c.e.floor - c.quiet < SURE * c.limits.floor_nats,
         "restore",
     ),
     Rule(

@@ -333,7 +333,7 @@ class Conversation:
         asked, self._agent.carried = self._joined(said), ""
         if asked:
             self._apologised = False
-            self._caller.usual_dbfs = max(u.level_dbfs for u in utterances)
+            self._caller.learn_loudness(max(u.level_dbfs for u in utterances))
             self._idle.spoke()
             self._agent.begin(asked, utterances[0].onset, utterances[-1].end)
         elif missed:

@@ -238,6 +238,7 @@ def test_what_seems_a_murmur_by_its_level_is_a_voice_where_its_sound_is_sure() -
     murmur = Evidence(0, "how many days are in", ended_ms=0, murmur=True)
     assert judge(replace(murmur, floor=3.9)) == "restore"
     assert judge(replace(murmur, floor=4.0)) == "commit"
+    assert judge(replace(murmur, floor=6.9, level_db=-20)) == "restore"
     assert judge(replace(murmur, words="stop it")) == "commit"
 
 

@@ -37,6 +37,7 @@ from tests.talk import (
     over,
     part,
     play,
+    says,
 )
 from tests.talk import played as line_played
 
@@ -244,3 +245,35 @@ def test_who_was_taken_for_several_is_one_voice_when_its_sound_says_so_twice(
         talk.tell(at, part(1200, "what a lot"), part(1200, "what a lot"))
         yielded += [at] if "stop 1" in talk.told else []
     assert yielded[:1] == yields_at
+
+
+def test_one_soft_question_does_not_let_people_behind_him_be_taken_for_the_caller() -> None:
+    """He asks at -14 dBFS, interrupts at -22; then babble at -40 seems a murmur, and surely one voice."""
+
+    def loud(event: Event, dbfs: float) -> Event:
+        return structs.replace(event, level_dbfs=dbfs)
+
+    talk = Talk(FullDuplex(Judge()))
+    talk.play([(0, loud(on(0), -14.0)), (500, ends(0, 400)), (600, fin(0, "how late is it"))])
+    talk.play([(900, says(1, "it is ten past two")), (1100, line_played(1, 150))])
+    talk.play([(1200, loud(on(1200), -22.0)), (1500, goes(1200, 300)), (1550, fin(1200, "stop"))])
+    talk.play(
+        [(1700, ends(1200, 300)), (2600, says(2, "what is it then")), (2800, line_played(2, 150))]
+    )
+    assert talk.told[2:7] == [
+        "Hold",
+        "stop 1",
+        "interrupted 1: it is",
+        "turn 2: stop",
+        talk.told[6],
+    ]
+    murmur = structs.replace(ends(3000, 0), floor=6.9, murmur=True)
+    talk.play([(3000, loud(on(3000), -40.0)), (4000, part(3000, "but i am")), (4001, murmur)])
+    talk.play(
+        [
+            (5000, line_played(2, 2000)),
+            (9000, finished(2)),
+            (9010, line_played(2, 9000, ended=True)),
+        ]
+    )
+    assert talk.told[7:] == ["restore 2", "completed 2: what is it then"]
