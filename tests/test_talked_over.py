@@ -256,7 +256,13 @@ def test_one_soft_question_does_not_let_people_behind_him_be_taken_for_the_calle
     talk = Talk(FullDuplex(Judge()))
     talk.play([(0, loud(on(0), -14.0)), (500, ends(0, 400)), (600, fin(0, "how late is it"))])
     talk.play([(900, says(1, "it is ten past two")), (1100, line_played(1, 150))])
-    talk.play([(1200, loud(on(1200), -22.0)), (1500, goes(1200, 300)), (1550, fin(1200, "stop"))])
+    talk.play(
+        [
+            (1200, loud(on(1200), -22.0)),
+            (1500, loud(goes(1200, 300), -24.0)),
+            (1550, fin(1200, "stop")),
+        ]
+    )
     talk.play(
         [(1700, ends(1200, 300)), (2600, says(2, "what is it then")), (2800, line_played(2, 150))]
     )
