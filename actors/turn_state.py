@@ -218,8 +218,8 @@ class Utterance:
     level_dbfs: float = -120.0
     floor: float = 0.0
     lasting: float = 0.0
-    asked: float = 0.0
-    """What its sound said last, while it lasts; `lasting` is made of it."""
+    lasting_last: float = 0.0
+    """The last answer about its sound while it lasts; `lasting` is the worse of the last two."""
     done: float = 0.0
     """Log-odds by its sound that this pause ends the turn; 0.0: nobody has listened."""
     murmur: bool = False
@@ -269,8 +269,8 @@ class Utterance:
 
     def hear_lasting(self, nats: float) -> None:
         """The worse of the last two answers counts: babble sounds like one voice at times."""
-        self.lasting = min(nats, self.asked or nats)
-        self.asked = nats
+        self.lasting = min(nats, self.lasting_last or nats)
+        self.lasting_last = nats
 
     def look(self, event: SecondLook) -> None:
         """What a second look made of it."""

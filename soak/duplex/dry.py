@@ -17,8 +17,9 @@ import msgspec
 import numpy as np
 
 from actors.duplex import FullDuplex
-from actors.evidence import Evidence, Judge, Limits, Verdict
+from actors.evidence import Evidence, Judge, Verdict
 from actors.turn_rules import Conversation
+from actors.turn_settings import limits
 from actors.turn_state import Effect, Rules, Say, Stop
 from bus.settings import Settings, load
 from engines.floor import SHIPPED, Floor
@@ -75,9 +76,7 @@ class Trying:
     talk: Conversation = field(init=False)
 
     def __post_init__(self) -> None:
-        turns = self.settings.turns
-        limits = Limits(**{name: getattr(turns, name) for name in Limits.__dataclass_fields__})
-        self.duplex = Noting(Judge(limits))
+        self.duplex = Noting(Judge(limits(self.settings)))
         self.talk = Conversation(CALL, 0, self.duplex, Rules(system_prompt="", endpointing="fixed"))
 
     @property
