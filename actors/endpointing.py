@@ -51,7 +51,7 @@ class Lexicon:
     """Words that tell how a stretch of speech ends, lower case.
 
     `leads_on`: nobody's last word; `after_be`: not after "is" or "are" either. `opens`: begins a question
-    or an order, which wants an object.
+    or an order, which wants an object. `asks_time`: asks for time, and goes on.
     `answers`: complete by themselves. `spelt`: one item of a number or a spelling. `asks_item`:
     somebody is about to give one.
     """
@@ -60,6 +60,7 @@ class Lexicon:
     after_be: frozenset[str]
     opens: frozenset[str]
     short_opens: frozenset[tuple[str, ...]]
+    asks_time: frozenset[tuple[str, ...]]
     answers: frozenset[str]
     spelt: frozenset[str]
     asks_item: frozenset[str]
@@ -67,6 +68,10 @@ class Lexicon:
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
+
+
+def _phrases(text: str) -> frozenset[tuple[str, ...]]:
+    return frozenset(tuple(phrase.split()) for phrase in text.split("|"))
 
 
 ENGLISH = Lexicon(
@@ -85,32 +90,16 @@ ENGLISH = Lexicon(
         "should may tell give show read spell say count sing call send find set play turn open "
         "explain describe repeat translate book order cancel stop wait help let i i'd i'm please"
     ),
-    short_opens=frozenset(
-        tuple(opening.split())
-        for opening in (
-            "tell me",
-            "can you",
-            "could you",
-            "would you",
-            "can you tell me",
-            "could you tell me",
-            "please tell me",
-            "i would like to know",
-            "i want to know",
-            "do you know",
-            "do you",
-            "did you",
-            "let me",
-            "give me",
-            "show me",
-            "i think",
-            "you know",
-            "i mean",
-            "i need",
-            "i want",
-            "i would like",
-            "so tell me",
-        )
+    short_opens=_phrases(
+        "tell me|can you|could you|would you|can you tell me|could you tell me|please tell me|"
+        "i would like to know|i want to know|do you know|do you|did you|let me|give me|show me|"
+        "i think|you know|i mean|i need|i want|i would like|so tell me"
+    ),
+    asks_time=_phrases(
+        "wait|wait a moment|wait a minute|wait a second|hold on|hold on a moment|hold on a minute|"
+        "hold on a second|hang on|hang on a moment|hang on a minute|hang on a second|one moment|"
+        "one minute|one second|just a moment|just a minute|just a second|a moment please|let me see|"
+        "let me think|let me check|give me a moment|give me a minute|give me a second"
     ),
     answers=_words(
         "yes no yeah yep nope okay ok sure hello hi goodbye bye thanks exactly right correct "
@@ -122,8 +111,9 @@ ENGLISH = Lexicon(
     ),
     asks_item=_words("number code pin zip postcode spelled spelt digits extension"),
 )
-# Left out because they also end sentences: "hold on", "come in", "what can you do", "what is it like",
-# "who told you that", "yes I have". Such an ending is `open` or `complete`, never `unfinished`.
+# Left out of `leads_on` because they also end sentences: "carry on", "come in", "what can you do",
+# "what is it like", "who told you that", "yes I have". Such an ending is `open` or `complete`,
+# never `unfinished`.
 
 _WORD = re.compile(r"[\w']+")
 _TRAILS_OFF = re.compile(r"(,|-|–|\.\.\.|…)\s*$")  # noqa: RUF001 - the dash recognisers write
@@ -131,6 +121,8 @@ _SENTENCE_END = re.compile(r"[.!?]\s*$")
 BE = (["is"], ["are"], ["was"], ["were"], ["am"])
 LONG_ENOUGH = 3
 """Words of a question or an order that is no fragment any more: "what time is" leads on anyway."""
+BEFORE_PHRASE = 1
+"""Words before "wait a moment" that leave it what it is; "i can't wait" does not ask for time."""
 SPELT_RUN = 2
 """Digits or letters in a row that make a dictation: "seven plus five" has runs of one."""
 
@@ -163,6 +155,14 @@ def _is_opening(text: str, spoken: list[str], lexicon: Lexicon) -> bool:
     return any(tuple(spoken[-len(opening) :]) == opening for opening in lexicon.short_opens)
 
 
+def _asks_for_time(text: str, spoken: list[str], lexicon: Lexicon) -> bool:
+    """ "Okay, wait a moment": whoever says so, or "no, wait", and no more, goes on."""
+    return any(
+        tuple(spoken[-len(phrase) :]) == phrase and len(spoken) <= len(phrase) + BEFORE_PHRASE
+        for phrase in lexicon.asks_time
+    )
+
+
 def _is_sentence(text: str, spoken: list[str], lexicon: Lexicon) -> bool:
     return bool(_SENTENCE_END.search(text))
 
@@ -178,6 +178,7 @@ _TABLE: tuple[tuple[Ending, Callable[[str, list[str], Lexicon], bool]], ...] = (
     ("dictation", _dictates),
     ("unfinished", _leads_on),
     ("unfinished", _is_opening),
+    ("unfinished", _asks_for_time),
     ("complete", _is_sentence),
     ("complete", _is_whole),
 )

@@ -23,6 +23,7 @@ ENDINGS: dict[Ending, tuple[str, ...]] = {
         "I would like a table.",
         "what can you do",
         "who told you that",
+        "i can't wait",
     ),
     "unfinished": (
         "um",
@@ -38,6 +39,10 @@ ENDINGS: dict[Ending, tuple[str, ...]] = {
         "how do you",
         "my brother,",
         "let me think...",
+        "wait",
+        "Hold on.",
+        "okay wait a moment",
+        "give me a second",
     ),
     "dictation": (
         "my number is five",
@@ -46,7 +51,7 @@ ENDINGS: dict[Ending, tuple[str, ...]] = {
         "that is b r a",
         "four 5",
     ),
-    "open": ("", "hold on", "the blue one", "my dog is ill", "house", "wait", "on monday"),
+    "open": ("", "the blue one", "my dog is ill", "house", "on monday"),
 }
 CASES = [(words, kind) for kind, all_ in ENDINGS.items() for words in all_]
 
