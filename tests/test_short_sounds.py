@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.floor import BANDS, FRAMES, LOUD, QUIET, RATE, SCALE, Floor, Network, spectrogram
+from engines.speech_embedding import SIZE, SpeechEmbedding
+from engines.steady_noise import without_steady_noise
 from engines.turn_encoder import SIZE as EARS
 from ops import wav
 from soak import caller_set
 from soak.duplex.trials import DUPLEX
 from soak.floor.hums import SPELT, WORDS, hummed, lexicon
-from soak.floor.phrases import SHORT, URGENT
+from soak.floor.phrases import BACKCHANNELS, COMMON, SHORT, URGENT, backchannels, floor_takers
 
 SHORT_S = 1.3
 PCM = np.random.default_rng(5).integers(-9000, 9000, 16_000).astype(np.int16).tobytes()
@@ -124,6 +126,25 @@ def test_the_network_is_what_its_definition_says(tmp_path: Path) -> None:
     assert Floor(tmp_path / "two.npz")(PCM) == pytest.approx(network.odds(seen) + 0.5, rel=1e-4)
 
 
+def test_hiss_is_taken_out_before_the_embedding_hears_a_sound(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    shapes = {"conv0": (3, SIZE, 8), "bias0": (8,), "hidden": (8, 16), "hidden_bias": (8,)}
+    shapes |= {"out": (8,), "out_bias": (), "mean": (SIZE,)}
+    arrays = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    arrays["scale"] = np.ones(SIZE)
+    np.savez(tmp_path / "one.npz", **{f"a.{name}": array for name, array in arrays.items()})  # type: ignore[arg-type] # numpy's stub: names of its own
+    voice = np.pad(said("interruption")[0], (6400, 4000))
+    hissing = (voice + 600 * rng.standard_normal(len(voice))).astype(np.int16)
+    network = Network({name: array.astype(np.float32) for name, array in arrays.items()})
+    heard = (
+        network.odds(SpeechEmbedding()(sound))
+        for sound in (without_steady_noise(hissing / 32768), hissing.astype(np.float32) / 32768)
+    )
+    clean, as_it_comes = heard
+    assert abs(clean - as_it_comes) > 1
+    assert Floor(tmp_path / "one.npz")(hissing.tobytes()) == pytest.approx(clean, rel=1e-3)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no numpy file"])
 def test_a_file_that_is_none_is_told(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "floor.npz"
@@ -150,3 +171,11 @@ def test_hums_are_said_as_hums_and_words_as_they_are(program: str) -> None:
 
 def test_festival_is_taught_every_word_it_is_told_to_hum() -> None:
     assert all(f'"{word}"' in lexicon("ah", "hh") for kind in WORDS for word in kind)
+
+
+def test_no_phrase_is_of_both_kinds_and_common_ones_come_up_more() -> None:
+    assert not {*BACKCHANNELS, *COMMON} & {*SHORT, *URGENT}
+    thrown = random.Random(2)
+    said_often = backchannels(thrown, 400)
+    assert len(said_often) == len(floor_takers(thrown, 400)) == 400
+    assert 0.5 <= np.mean([text in COMMON for text in said_often]) < 0.9

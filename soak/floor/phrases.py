@@ -24,6 +24,12 @@ BACKCHANNELS = _split(
     huh uh huh|hm okay|yeah yeah yeah|that's right|that is right|you're right|yeah exactly|
     yeah i know|wow really|oh sure"""
 )
+COMMON = _split(
+    """mm-hm|mm-hm|mm hmm|mhm|mm|hmm|uh-huh|uh-huh|uh huh|aha|aha|ah ha|ahah|ah|oh|oh|ooh|yeah|yeah|
+    yep|yes|okay|okay|right|i see|sure|sure|of course|wow|wow|wow oh|really|true|that's true|that is true|
+    all right|got it|exactly|great|good|fine"""
+)
+"""What is said most to show that one listens, in calls as in this list; said more often."""
 SHORT = _split(
     """stop|stop it|stop please|please stop|stop talking|stop now|okay stop|wait|wait wait|
     wait a minute|wait a second|wait a moment|hold on|hold on a second|hold on please|hang on|
@@ -78,6 +84,12 @@ OBJECTS = _split(
     address|that again|tomorrow|this week|here|later|the number|a joke|the news|my balance|
     the second part"""
 )
+
+
+def backchannels(thrown: random.Random, count: int) -> list[str]:
+    """`count` phrases that only show that one listens: half of them of the most common."""
+    made = [thrown.choice(COMMON) for _ in range(count // 2)]
+    return made + [thrown.choice(BACKCHANNELS) for _ in range(count - len(made))]
 
 
 def floor_takers(thrown: random.Random, count: int) -> list[str]:

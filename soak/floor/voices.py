@@ -22,7 +22,7 @@ import numpy as np
 
 from ops import wav
 from soak.floor.hums import hummed, lexicon
-from soak.floor.phrases import BACKCHANNELS, floor_takers
+from soak.floor.phrases import backchannels, floor_takers
 
 FOREIGN = (
     "af1",
@@ -107,7 +107,7 @@ def spoken(job: tuple[str, str, int]) -> list[tuple[int, str, str, wav.Samples]]
     """All of one speaker: (whether it takes the floor, text, voice, samples at 16 kHz)."""
     program, voice, seed = job
     thrown = random.Random(seed)
-    texts = [(0, thrown.choice(BACKCHANNELS)) for _ in range(PHRASES)]
+    texts = [(0, text) for text in backchannels(thrown, PHRASES)]
     texts += [(1, text) for text in floor_takers(thrown, PHRASES)]
     clips = []
     with tempfile.TemporaryDirectory() as folder:
