@@ -53,7 +53,7 @@ class Tuning:
     window_ms: int = 80
     hold_ms: int = 350
     late_ms: int = 70
-    settle_ms: int = 8000
+    settle_ms: int = 10000
 
 
 class LocalEcho:
