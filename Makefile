@@ -8,7 +8,7 @@ NO_CUDA_FOR_NOTHING = command -v nvidia-smi >/dev/null || ! $(@D)/bin/python -m 
   "no graphics card here, but pip chose torch with CUDA: set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds and run make again" >&2; \
   rm -rf $(@D); exit 1; }
 
-.PHONY: help venv demo test bench lint clean engine-chatterbox engine-llama engine-nemo engine-smart-turn gpu-check test-engines
+.PHONY: help venv demo test bench lint clean engine-chatterbox engine-llama engine-moonshine engine-nemo engine-smart-turn gpu-check test-engines
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:[^#]*## */\t/' | expand -t 14
@@ -56,9 +56,11 @@ engine-nemo: .engines/nemo/installed  ## recognisers of NeMo, in an environment 
 	@$(ENGINE_PIP) --no-build-isolation -e . pytest pytest-asyncio pytest-timeout
 	@touch $@
 
-test-engines: engine-llama engine-chatterbox engine-nemo engine-smart-turn  ## the large engines, each in its environment
+test-engines: engine-llama engine-chatterbox engine-nemo engine-smart-turn engine-moonshine  ## the large engines, each in its environment
 	@$(PIP) install -q -c $(CONSTRAINTS) -r constraints/test-engines.txt
-	@$(BIN)/python -m pytest tests/engines/test_llama.py tests/engines/test_run_llama.py tests/engines/test_smart_turn.py
+	@$(BIN)/python -m pytest tests/engines/test_llama.py tests/engines/test_run_llama.py tests/engines/test_smart_turn.py \
+	  tests/engines/test_moonshine.py
+	@$(BIN)/python -m pytest tests/engine_conformance --engine stt:moonshine
 	@.engines/chatterbox/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_chatterbox.py
 	@.engines/nemo/bin/python -m pytest -o filterwarnings=ignore tests/engines/test_nemo.py
 	@$(BIN)/python -m pytest tests/engines/test_gpu_check.py
@@ -68,6 +70,9 @@ gpu-check: venv engine-nemo engine-chatterbox  ## the large engines on a graphic
 
 engine-smart-turn: venv  ## the end of a turn by its sound: a model from the wheel of pipecat-ai, 11 MB
 	@$(PIP) install -q -c $(CONSTRAINTS) --no-deps pipecat-ai
+
+engine-moonshine: venv  ## a recogniser of people's English: a model from the wheel of moonshine-voice, 56 MB
+	@$(PIP) install -q -c $(CONSTRAINTS) --no-deps moonshine-voice
 
 engine-llama: venv  ## llama-server, from the pinned source or the one on PATH
 	@$(BIN)/python -P -m ops.build_llama

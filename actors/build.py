@@ -89,7 +89,7 @@ def _stt(settings: Settings, context: Context, where: Endpoints) -> Actor:
 
 
 def batch_recogniser(name: str, settings: Settings) -> BatchStt | None:
-    """`pocketsphinx` (embedded), `nemo`, `deepgram` (remote), `none` or another package's."""
+    """`pocketsphinx` (embedded), `moonshine`, `nemo`, `deepgram` (remote), `none` or another package's."""
     if name == "none":
         return None
     if name == "nemo":
@@ -101,15 +101,21 @@ def batch_recogniser(name: str, settings: Settings) -> BatchStt | None:
 
         return DeepgramBatch(_deepgram(settings), settings.deepgram.token.reveal())
     if name == "pocketsphinx":
-        from engines.batch_pocketsphinx import PocketsphinxBatch
+        from engines.batch_process import ProcessBatch
+        from engines.stt_pocketsphinx import POCKETSPHINX
 
-        return PocketsphinxBatch()
+        return ProcessBatch(POCKETSPHINX)
+    if name == "moonshine":
+        from engines.batch_process import ProcessBatch
+        from engines.stt_moonshine import MOONSHINE
+
+        return ProcessBatch(MOONSHINE)
     made: BatchStt = outside("batch", name, settings)
     return made
 
 
 def recogniser(name: str, settings: Settings) -> SttEngine:
-    """`pocketsphinx` (embedded), `nemo`, `nemo-small`, `deepgram` (remote), `null` or another package's."""
+    """`pocketsphinx` (embedded), `moonshine`, `nemo`, `nemo-small`, `deepgram`, `null` or another's."""
     if name in ("nemo", "nemo-small"):
         from engines.nemo_stack import small
         from engines.stt_nemo import NemoEngine
@@ -128,6 +134,10 @@ def recogniser(name: str, settings: Settings) -> SttEngine:
         from engines.stt_pocketsphinx import PocketsphinxEngine
 
         return PocketsphinxEngine(settings.stt.partial_ms)
+    if name == "moonshine":
+        from engines.stt_moonshine import MoonshineEngine
+
+        return MoonshineEngine(settings.stt.partial_ms)
     made: SttEngine = outside("stt", name, settings)
     return made
 

@@ -1,31 +1,21 @@
-"""The process that owns one pocketsphinx decoder: PCM of utterances in on stdin, hypotheses back.
+"""The process that owns one pocketsphinx decoder: `python -P -m engines.pocketsphinx_child PARTIAL_MS`.
 
-Run as `python -P -m engines.pocketsphinx_child PARTIAL_MS` with a socket as file descriptor 0. Each
-message is four bytes of length (big endian) and a msgpack struct below. The process ends when its
-parent does: at the end of the stream, or at once by the kernel when the parent was killed. SIGINT
-and SIGTERM are ignored, so that a Ctrl-C in the terminal leaves the parent its last words.
+What it is told and tells: `engines/decoder_wire.py`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
-import os
 import re
-import signal
-import socket
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, BinaryIO
-
-import msgspec
+from typing import Any
 
 from engines import short_phrases
+from engines.decoder_wire import SAMPLES_PER_MS, run
 from engines.protocols import Hypothesis, Spoken
 from engines.wide_band import WideBand
 
-SAMPLES_PER_MS = 16
 BLOCK_BYTES = 640
 """The decoder gets 20 ms at a time whatever the packets were: equal sound, equal text."""
 FRAME_SAMPLES = 160
@@ -50,70 +40,9 @@ CMN_INIT = "47,1.8,0.4,11,-8.1,-0.5,-1.1,-4.4,-1.7,-3.8,2,-2,0.6"
 Told by `soak.cepstral_mean`; the first number is a little less, for softer ones. With the decoder's own
 the first sentence is understood less well (docs/decisions/0011-a-telephone-made-wide.md).
 """
-PR_SET_PDEATHSIG = 1
 
 _FILLER = re.compile(r"<.*>|\[.*\]|\+\+.*\+\+")
 _ALTERNATIVE = re.compile(r"\(\d+\)$")
-
-
-class Begin(msgspec.Struct, frozen=True, tag="begin"):
-    """An utterance starts with sample `first` of the call."""
-
-    utterance: int
-    first: int
-
-
-class Pcm(msgspec.Struct, frozen=True, tag="pcm"):
-    """The next sound of the utterance: mono int16 at 16 kHz, any length."""
-
-    pcm: bytes
-
-
-class Finish(msgspec.Struct, frozen=True, tag="finish"):
-    """The utterance is over: its final is wanted."""
-
-
-class Settle(msgspec.Struct, frozen=True, tag="settle"):
-    """A pause: what would the final be if the utterance ended here?"""
-
-
-class Resume(msgspec.Struct, frozen=True, tag="resume"):
-    """It did not end there."""
-
-
-class Again(msgspec.Struct, frozen=True, tag="again"):
-    """A second look at the utterance finished last, if it was short."""
-
-
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The model is loaded."""
-
-
-class Heard(msgspec.Struct, frozen=True, tag="heard"):
-    """So many bytes of `Pcm` have been worked on since the process began."""
-
-    total: int
-
-
-class Said(msgspec.Struct, frozen=True, tag="said"):
-    """A partial or a final."""
-
-    hypothesis: Hypothesis
-
-
-Order = Begin | Pcm | Finish | Settle | Resume | Again
-Report = Ready | Heard | Said
-
-HEADER = 4
-ORDERS: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
-REPORTS: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
-_ENCODER = msgspec.msgpack.Encoder()
-
-
-def pack(message: Order | Report) -> bytes:
-    """The bytes of a message: its length, then its content."""
-    body = _ENCODER.encode(message)
-    return len(body).to_bytes(HEADER, "big") + body
 
 
 def plain(token: str) -> str:
@@ -273,60 +202,6 @@ class Listener:
         return min(self._first + frame * FRAME_SAMPLES, self._end)
 
 
-def serve(orders: Iterator[Order], listener: Listener, tell: Callable[[Report], None]) -> None:
-    """Carry out orders until there are no more."""
-    total = 0
-    for order in orders:
-        match order:
-            case Begin(utterance, first):
-                listener.begin(utterance, first)
-            case Pcm(pcm):
-                for partial in listener.feed(pcm):
-                    tell(Said(partial))
-                total += len(pcm)
-                tell(Heard(total))
-            case Finish():
-                tell(Said(listener.finish()))
-            case Settle():
-                for partial in listener.settle():
-                    tell(Said(partial))
-            case Resume():
-                for partial in listener.resume():
-                    tell(Said(partial))
-            case Again():
-                for look in listener.again():
-                    tell(Said(look))
-
-
-def read(stream: BinaryIO) -> Iterator[Order]:
-    """Messages of the parent until it is gone, even if in the middle of one."""
-    while len(header := stream.read(HEADER)) == HEADER:
-        size = int.from_bytes(header, "big")
-        if len(body := stream.read(size)) < size:
-            return
-        yield ORDERS.decode(body)
-
-
-NICE = 10
-"""Decoding is the one thing here that fills a core; a CANCEL or a frame of sound goes first."""
-
-
-def main() -> None:
-    """Load the model, report ready, serve until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.nice(NICE)
-    listener = Listener(load_decoder(), int(sys.argv[1]) * SAMPLES_PER_MS)
-    with socket.socket(fileno=0) as line, line.makefile("rb") as stream:
-        try:
-            line.sendall(pack(Ready()))
-            serve(read(stream), listener, lambda report: line.sendall(pack(report)))
-        except (BrokenPipeError, ConnectionResetError):
-            return  # the parent is gone: nobody is left to tell
-
-
 def load_decoder() -> Any:
     """With both lists of short phrases beside the language model, which is the one in use."""
     from pocketsphinx import Decoder  # here: the parent imports this module for its messages
@@ -343,4 +218,4 @@ def load_decoder() -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    run(lambda partial_samples: Listener(load_decoder(), partial_samples))

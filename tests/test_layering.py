@@ -60,6 +60,7 @@ MODEL_LIBRARIES = {
     "silero_vad": {"engines/vad_silero_onnx.py"},
     "onnxruntime": {"engines/onnx_session.py"},
     "pipecat": set(),
+    "moonshine_voice": set(),
     "espeakng_loader": {"engines/tts_espeak.py"},
     "pywebrtc_audio": {"engines/echo_webrtc.py"},
     "sounddevice": {"ops/sound_card.py"},

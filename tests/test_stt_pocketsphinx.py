@@ -21,7 +21,8 @@ import pytest
 
 from engines.pocketsphinx_child import COMMAND, MOST_ACTIVE, WORDS, Listener, load_decoder, plain
 from engines.protocols import EngineError, Hypothesis, SttEngine, SttSession
-from engines.stt_pocketsphinx import PocketsphinxEngine, PocketsphinxSession
+from engines.stt_pocketsphinx import PocketsphinxEngine
+from engines.stt_process import ProcessSession
 from soak import caller_set
 
 ROOT = Path(__file__).parent.parent
@@ -126,11 +127,11 @@ async def engine() -> AsyncIterator[PocketsphinxEngine]:
 
 
 @pytest.fixture
-async def session(engine: PocketsphinxEngine) -> PocketsphinxSession:
+async def session(engine: PocketsphinxEngine) -> ProcessSession:
     return await engine.open()
 
 
-async def test_words_and_where_they_were(session: PocketsphinxSession) -> None:
+async def test_words_and_where_they_were(session: ProcessSession) -> None:
     first, pcm = 48_000, _question()
     _speak(session, 7, _packets(pcm), first)
     final = (await _until_final(session))[-1]
@@ -143,7 +144,7 @@ async def test_words_and_where_they_were(session: PocketsphinxSession) -> None:
     assert all(word.end > spoken.start and word.start < spoken.stop for word in final.words)
 
 
-async def test_partials_come_before_the_final_and_differ(session: PocketsphinxSession) -> None:
+async def test_partials_come_before_the_final_and_differ(session: ProcessSession) -> None:
     _speak(session, 1, _packets(_request()))
     *partials, final = await _until_final(session)
     assert final.text == REQUEST
@@ -154,7 +155,7 @@ async def test_partials_come_before_the_final_and_differ(session: PocketsphinxSe
     assert all(next_ - one >= 1_600 for one, next_ in pairwise(ends))
 
 
-async def test_what_settles_in_a_pause_is_the_final(session: PocketsphinxSession) -> None:
+async def test_what_settles_in_a_pause_is_the_final(session: ProcessSession) -> None:
     """The wait after it costs nothing: the backward passes have been done."""
     session.begin(1, 0)
     session.feed(_question())
@@ -167,7 +168,7 @@ async def test_what_settles_in_a_pause_is_the_final(session: PocketsphinxSession
 
 
 async def test_who_goes_on_after_a_pause_is_understood_as_if_nothing_had_settled(
-    session: PocketsphinxSession,
+    session: ProcessSession,
 ) -> None:
     """Settled in mid-word, and again; equal sound, equal text."""
     pcm = _request()
@@ -197,7 +198,7 @@ async def _looked_at(session: SttSession, utterance: int, clip: str) -> tuple[st
     raise AssertionError("no second look")
 
 
-async def test_a_second_look_tells_commands_from_backchannels(session: PocketsphinxSession) -> None:
+async def test_a_second_look_tells_commands_from_backchannels(session: ProcessSession) -> None:
     """And what is heard after it is heard as if there had been none."""
     text, nats = await _looked_at(session, 1, "interruption-stop_please-slt.wav")
     assert (text, nats > 40) == ("stop please", True)
@@ -215,7 +216,7 @@ async def test_partial_ms_is_a_setting() -> None:
     await engine.close()
 
 
-async def test_one_final_for_each_utterance_in_order(session: PocketsphinxSession) -> None:
+async def test_one_final_for_each_utterance_in_order(session: ProcessSession) -> None:
     sounds = [b"", bytes(2), bytes(32_000), _question(), b"", _request(), b"\x01"]
     for utterance, pcm in enumerate(sounds):
         _speak(session, utterance, _packets(pcm), first=utterance * 100_000)
@@ -225,7 +226,7 @@ async def test_one_final_for_each_utterance_in_order(session: PocketsphinxSessio
     assert [each.end - each.start for each in finals] == [len(pcm) // 2 for pcm in sounds]
 
 
-async def test_words_before_the_onset_are_kept(session: PocketsphinxSession) -> None:
+async def test_words_before_the_onset_are_kept(session: ProcessSession) -> None:
     pcm, onset, preroll = _request(), 64_000, 12_000
     session.begin(1, onset - preroll)
     session.feed(pcm[: 2 * preroll])
@@ -248,7 +249,7 @@ async def test_ragged_packets_give_the_same_text(engine: PocketsphinxEngine) -> 
     assert said[0] == said[1]
 
 
-async def test_the_loop_turns_while_the_decoder_works(session: PocketsphinxSession) -> None:
+async def test_the_loop_turns_while_the_decoder_works(session: ProcessSession) -> None:
     clock = _Clock()
     _speak(session, 1, _packets(_request()))
     assert (await _until_final(session))[-1].text == REQUEST
@@ -259,7 +260,7 @@ async def test_the_loop_turns_while_the_decoder_works(session: PocketsphinxSessi
     assert max(gaps) < elapsed / 2
 
 
-async def test_backlog_is_seen_and_worked_off(session: PocketsphinxSession) -> None:
+async def test_backlog_is_seen_and_worked_off(session: ProcessSession) -> None:
     assert session.backlog_ms == 0
     _speak(session, 1, [_request()])
     assert session.backlog_ms == len(_request()) / 32
@@ -270,7 +271,7 @@ async def test_backlog_is_seen_and_worked_off(session: PocketsphinxSession) -> N
 
 
 async def test_a_hung_decoder_shows_as_backlog_and_can_be_closed(
-    session: PocketsphinxSession,
+    session: ProcessSession,
 ) -> None:
     os.kill(session.pid, signal.SIGSTOP)
     _speak(session, 1, _packets(_request()))
@@ -335,13 +336,13 @@ async def test_one_warm_decoder_beside_the_sessions(engine: PocketsphinxEngine) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_ctrl_c_is_the_parents_business(session: PocketsphinxSession, number: int) -> None:
+async def test_ctrl_c_is_the_parents_business(session: ProcessSession, number: int) -> None:
     _speak(session, 1, [_question()])
     os.kill(session.pid, number)
     assert (await _until_final(session))[-1].text == QUESTION
 
 
-async def test_closing_a_session_ends_its_work(session: PocketsphinxSession) -> None:
+async def test_closing_a_session_ends_its_work(session: ProcessSession) -> None:
     for utterance in range(20):
         _speak(session, utterance, [_request()])
     pid, behind = session.pid, asyncio.ensure_future(_until_final(session, 20))
@@ -397,7 +398,7 @@ async def test_no_decoder_outlives_a_killed_parent() -> None:
         await asyncio.gather(*map(_gone, orphans))
 
 
-async def test_orders_out_of_turn_are_refused(session: PocketsphinxSession) -> None:
+async def test_orders_out_of_turn_are_refused(session: ProcessSession) -> None:
     with pytest.raises(EngineError, match=r"begin\(\)"):
         session.feed(bytes(PACKET))
     with pytest.raises(EngineError, match=r"begin\(\)"):

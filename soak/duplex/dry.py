@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -35,9 +36,10 @@ from schemas import (
     SpokenWords,
     TurnTick,
 )
+from soak.duplex import own
 from soak.duplex.score import YIELD_S
 from soak.duplex.sensing import CALL, RATE, Sense, Sensed, sense
-from soak.duplex.trials import OVER_AGENT, make
+from soak.duplex.trials import OVER_AGENT, Trial, make
 
 MS = 1_000_000
 AFTER_MS = 1500
@@ -156,13 +158,14 @@ def _shown(e: Evidence, rule: str) -> str:
     )
 
 
-def sensed(count: int, seed: int, path: Path | None) -> list[Sensed]:
+def sensed(trials: Sequence[Trial], path: Path | None, recogniser: str) -> list[Sensed]:
     """From the file if it is there."""
     if path and path.exists():
         return msgspec.msgpack.decode(path.read_bytes(), type=list[Sensed])
+    count = len(trials)
     made: list[Sensed] = []
     with Pool() as pool:
-        for one in pool.imap(sense, make(count, seed, OVER_AGENT)):
+        for one in pool.imap(partial(sense, recogniser=recogniser), trials):
             made.append(one)
             if len(made) % 20 == 0:
                 print(f"{len(made)} of {count} trials heard", flush=True)
@@ -200,12 +203,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument(
+        "--wav-dir", type=Path, help="your own recordings, as bench duplex takes them"
+    )
     parser.add_argument("--senses", type=Path, help="written, or read where it is there")
     parser.add_argument("--floor", type=Path, default=SHIPPED, help="networks to try")
+    parser.add_argument("--stt", default="pocketsphinx", choices=("pocketsphinx", "moonshine"))
     order = parser.parse_args()
     settings, floor = load(), Floor(order.floor)
-    trials = sensed(order.trials, order.seed, order.senses)
-    print(report([Trying(one, settings, floor).run() for one in trials]))
+    if order.wav_dir:
+        trials = [one for one in own.load(order.wav_dir, order.seed) if one.kind in OVER_AGENT]
+    else:
+        trials = make(order.trials, order.seed, OVER_AGENT)
+    heard = sensed(trials, order.senses, order.stt)
+    print(report([Trying(one, settings, floor).run() for one in heard]))
 
 
 if __name__ == "__main__":

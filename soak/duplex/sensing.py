@@ -18,7 +18,10 @@ from actors.audio_in import AudioInActor
 from actors.build import vad
 from actors.channel import Channel
 from bus.settings import Settings, load
-from engines.pocketsphinx_child import SAMPLES_PER_MS, Listener, load_decoder
+from engines import moonshine_child, pocketsphinx_child
+from engines.decoder_wire import SAMPLES_PER_MS, Listens
+from engines.moonshine_model import Moonshine
+from engines.pocketsphinx_child import load_decoder
 from engines.protocols import Hypothesis
 from ops import wav
 from schemas import (
@@ -112,7 +115,8 @@ class Ear:
 class Session:
     """A recogniser for `Channel` that answers at once, and notes when it would have."""
 
-    listener: Listener
+    listener: Listens
+    looks_again: bool = True
     now_ms: float = 0.0
     told: list[tuple[float, Sense]] = field(default_factory=list)
     final: Hypothesis | None = None
@@ -134,8 +138,8 @@ class Session:
         self.final, self.second = self.listener.finish(), False
 
     def look_again(self) -> bool:
-        self.second = True
-        return True
+        self.second = self.looks_again
+        return self.second
 
     def ended(self) -> None:
         """What is owed when an utterance has: its final, and the second look."""
@@ -195,18 +199,27 @@ _made: dict[str, Any] = {}
 """What one process needs once."""
 
 
-def sense(trial: Trial) -> Sensed:
-    """One trial through the ear and the recogniser."""
-    if not _made:
+def _fresh(recogniser: str, partial_ms: int) -> Listens:
+    """As a call does, it begins with a decoder of its own."""
+    if recogniser == "moonshine":
+        model = _made.get("model") or _made.setdefault("model", Moonshine())
+        return moonshine_child.Listener(model, partial_ms * SAMPLES_PER_MS)
+    if "decoder" not in _made:
         decoder = load_decoder()
-        _made.update(settings=load(), decoder=decoder, mean=decoder.get_cmn(False))
-    _made["decoder"].set_cmn(_made["mean"])  # as a call does, it begins with a decoder of its own
-    settings: Settings = _made["settings"]
+        _made.update(decoder=decoder, mean=decoder.get_cmn(False))
+    _made["decoder"].set_cmn(_made["mean"])
+    return pocketsphinx_child.Listener(_made["decoder"], partial_ms * SAMPLES_PER_MS)
+
+
+def sense(trial: Trial, recogniser: str = "pocketsphinx") -> Sensed:
+    """One trial through the ear and the recogniser (`pocketsphinx` or `moonshine`)."""
+    settings: Settings = _made.get("settings") or _made.setdefault("settings", load())
     prepared = prepare(trial)
     line, answer, said = track(prepared)
     ear = Ear(settings)
     asyncio.run(ear.actor.load())
-    session = Session(Listener(_made["decoder"], settings.stt.partial_ms * SAMPLES_PER_MS))
+    listener = _fresh(recogniser, settings.stt.partial_ms)
+    session = Session(listener, looks_again=recogniser == "pocketsphinx")
     channel = Channel(0, [], settings.stt.preroll_ms * SAMPLES_PER_MS, LONGEST)
     channel.session = session
     events: list[tuple[float, Sense]] = []

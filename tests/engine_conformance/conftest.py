@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import pytest
 
+from actors import build
 from bus.settings import load
 from engines.outside import outside
 from engines.protocols import SttEngine, Voice
@@ -24,7 +25,7 @@ from tests.engine_conformance.kit import CLOSING_S, SttCase, TtsCase, VadCase
 from tests.fakes import deepgram
 
 PHRASES = (
-    ("question", "kal16", "what is seven plus five"),
+    ("question", "rms", "what is seven plus five"),
     ("question", "slt", "how many minutes are in an hour"),
 )
 
@@ -92,13 +93,14 @@ def ours() -> list[SttCase | TtsCase | VadCase]:
 
 
 def strangers(wanted: list[str]) -> list[SttCase | TtsCase | VadCase]:
-    """Those named on the command line, by their entry points."""
+    """Those named on the command line: recognisers as in fleet.toml, others by their entry points."""
     settings = load()
     cases: list[SttCase | TtsCase | VadCase] = []
     for one in wanted:
         kind, _, name = one.partition(":")
         make = partial(outside, kind, name, settings)
         if kind == "stt":
+            make = partial(build.recogniser, name, settings)
             fresh = lambda load=False, make=make: closed(make(), load)  # noqa: E731 - one of many
             cases.append(recogniser(name, fresh, *SAID, cycles=10))
         elif kind == "tts":
