@@ -26,6 +26,7 @@ from soak import caller_set
 from soak.bench_kit import percentile
 from soak.echo_loop import Loop, Utterance, speech
 from soak.echo_path import FULL_SCALE, RATE, ROOMS, Floats, Room, Samples, active_dbfs
+from soak.echo_words import Words
 
 LEVELS_DB = (-6, -3, 0, 3, 6)
 FIRST_S = 7.0
@@ -39,12 +40,16 @@ VADS: dict[str, type[PysileroVad] | type[SileroOnnxVad]] = {
 
 
 class Alone(msgspec.Struct, frozen=True, kw_only=True):
-    """The agent alone in a room: how often it took itself for a caller."""
+    """The agent alone in a room: how often it took itself for a caller.
+
+    `interruptions`: by voice alone, sooner than in the fleet; `meant`: by the fleet's rules, with words.
+    """
 
     vad: str
     room: str
     minutes: float
     interruptions: int
+    meant: int
     false_ducks: int
     ducked_s: float
     longest_ms: float
@@ -53,7 +58,10 @@ class Alone(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """One caller over the agent, ms from the caller's first audible sample; None: never."""
+    """One caller over the agent, ms from the caller's first audible sample; None: never.
+
+    `commit_ms`: by voice alone, sooner than in the fleet; `meant`: by the fleet's rules, with words.
+    """
 
     vad: str
     room: str
@@ -62,11 +70,14 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     voiced_ms: float
     onset_ms: float | None
     commit_ms: float | None
+    meant: bool
 
 
-def alone(vad: Vad, name: str, room: Room, agent: Samples, minutes: float) -> Alone:
+def alone(
+    vad: Vad, name: str, room: Room, agent: Samples, minutes: float, words: Words | None = None
+) -> Alone:
     """Nobody but the agent speaks."""
-    loop = Loop(room, agent, vad)
+    loop = Loop(room, agent, vad, words)
     outcome = loop.run(minutes * 60)
     figures = loop.echo.figures
     return Alone(
@@ -74,6 +85,7 @@ def alone(vad: Vad, name: str, room: Room, agent: Samples, minutes: float) -> Al
         room=room.name,
         minutes=minutes,
         interruptions=sum(one.committed is not None for one in outcome.utterances),
+        meant=sum(one.meant for one in outcome.utterances),
         false_ducks=len(outcome.utterances),
         ducked_s=round(outcome.ducked_s, 2),
         longest_ms=max((one.voiced * 1000 / RATE for one in outcome.utterances), default=0.0),
@@ -83,7 +95,13 @@ def alone(vad: Vad, name: str, room: Room, agent: Samples, minutes: float) -> Al
 
 
 def talked_over(
-    vad: Vad, name: str, room: Room, agent: Samples, count: int, seed: int
+    vad: Vad,
+    name: str,
+    room: Room,
+    agent: Samples,
+    count: int,
+    seed: int,
+    words: Words | None = None,
 ) -> list[Trial]:
     """`count` interruptions of an agent that never stops, every few seconds, at all levels in turn."""
     chance = np.random.default_rng(seed)
@@ -97,7 +115,7 @@ def talked_over(
         track[at : at + len(sound)] = sound
         cues.append((clip, level_db, at + clip.onset_sample, at + clip.end_sample))
         at += len(sound) + int(RATE * (BETWEEN_S + chance.uniform(0, 1)))
-    outcome = Loop(room, agent, vad).run(at / RATE, track)
+    outcome = Loop(room, agent, vad, words).run(at / RATE, track)
     return [_trial(name, room, cue, outcome.utterances) for cue in cues]
 
 
@@ -121,11 +139,17 @@ def _trial(
         voiced_ms=max((one.voiced * 1000 / RATE for one in mine), default=0.0),
         onset_ms=(mine[0].told - first) * 1000 / RATE if mine else None,
         commit_ms=(min(commits) - first) * 1000 / RATE if commits else None,
+        meant=any(one.meant for one in mine),
     )
 
 
 def yield_of(trials: Sequence[Trial]) -> float:
-    """The share that interrupted."""
+    """The share that interrupted, by the fleet's rules."""
+    return sum(trial.meant for trial in trials) / max(1, len(trials))
+
+
+def by_voice(trials: Sequence[Trial]) -> float:
+    """The share that interrupted by voice alone."""
     return sum(trial.commit_ms is not None for trial in trials) / max(1, len(trials))
 
 
@@ -136,19 +160,22 @@ def good(rows: Sequence[Alone], trials: Sequence[Trial]) -> bool:
         yield_of([t for t in trials if (t.vad, t.level_db) == group]) >= YIELD_BAR
         for group in groups
     ]
-    return all(yields) and not any(row.interruptions for row in rows)
+    return all(yields) and not any(row.interruptions or row.meant for row in rows)
 
 
 def _show(console: Console, rows: Sequence[Alone], trials: Sequence[Trial]) -> None:
-    table = Table("vad", "room", "min", "interruptions", "false ducks", "ducked s", "longest ms")
+    table = Table("vad", "room", "min", "stops, voice / words", "false ducks", "ducked s")
+    table.add_column("longest ms")
     table.add_column("ERLE dB")
     for row in rows:
-        values = (row.minutes, row.interruptions, row.false_ducks, row.ducked_s, row.longest_ms)
+        stops = f"{row.interruptions} / {row.meant}"
+        values = (row.minutes, stops, row.false_ducks, row.ducked_s, row.longest_ms)
         table.add_row(row.vad, row.room, *map(str, values), str(row.erle_db))
     console.print(table)
     table = Table(
-        "vad", "caller dB", "trials", "yield", "onset seen", "onset p50/p90 ms", "commit p50"
+        "vad", "caller dB", "trials", "yield", "by voice", "onset seen", "onset p50/p90 ms"
     )
+    table.add_column("commit p50")
     for vad in dict.fromkeys(trial.vad for trial in trials):
         for level in LEVELS_DB:
             some = [t for t in trials if (t.vad, t.level_db) == (vad, level)]
@@ -163,6 +190,7 @@ def _columns(trials: Sequence[Trial]) -> tuple[str, ...]:
     return (
         str(len(trials)),
         f"{yield_of(trials):.3f}",
+        f"{by_voice(trials):.3f}",
         f"{len(onsets) / len(trials):.3f}",
         f"{percentile(onsets, 50):.0f} / {percentile(onsets, 90):.0f}",
         f"{percentile(commits, 50):.0f}",
@@ -178,23 +206,21 @@ def main() -> int:
     """Exit code 1 when a bar is missed."""
     options = _options()
     console, began = Console(), time.monotonic()
-    agent = speech(options.minutes * 60)
+    agent, words = speech(options.minutes * 60), Words()
     rows: list[Alone] = []
     trials: list[Trial] = []
     for name in options.vad or list(VADS):
         vad = VADS[name]()
         vad.load()
         for seed, room in enumerate(_rooms(options.seed), options.seed):
-            rows.append(alone(vad, name, room, agent, options.minutes))
-            trials += talked_over(vad, name, room, agent, options.trials, seed)
+            rows.append(alone(vad, name, room, agent, options.minutes, words))
+            trials += talked_over(vad, name, room, agent, options.trials, seed, words)
             console.print(f"{name}, {room.name}: done after {time.monotonic() - began:.0f} s")
     _show(console, rows, trials)
     result = {"seed": options.seed, "alone": rows, "trials": trials, "good": good(rows, trials)}
     if options.out:
         options.out.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1))
-    missed = [
-        f"{t.vad} {t.room} {t.level_db:+d} dB {t.clip}" for t in trials if t.commit_ms is None
-    ]
+    missed = [f"{t.vad} {t.room} {t.level_db:+d} dB {t.clip}" for t in trials if not t.meant]
     print(json.dumps({"good": result["good"], "missed": missed}))
     return 0 if result["good"] else 1
 

@@ -3,7 +3,8 @@ audio_in and the rule of interruption make of it comes out.
 
 Real parts: espeak's voice, engines/echo.py, the VAD, actors/segmenter.py, actors/duplex.py with the
 default settings, actors/gain.py for the ducking. Simulated: the room (echo_path) and the way round
-the fleet (`LOOP_MS`). No recogniser listens: the decision rests on acoustic evidence alone.
+the fleet (`LOOP_MS`). Who interrupts is told twice: by voice alone, sooner than in the fleet
+(`COMMIT_MS`), and by the fleet's rules, sound and words (echo_words), once an utterance is over.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from soak.echo_path import (
     Samples,
     active_dbfs,
 )
+from soak.echo_words import Words
 
 LOOP_MS = 60
 """From the sample that makes an onset sure to the ducked sample at the loudspeaker: three frames."""
@@ -74,13 +76,17 @@ COMMIT_MS = 450
 
 @dataclass
 class Utterance:
-    """What audio_in made an utterance of (samples at 16 kHz) and whether it would have interrupted."""
+    """What audio_in made an utterance of (samples at 16 kHz) and whether it would have interrupted.
+
+    `committed`: where voice alone had it interrupt; `meant`: whether the fleet's rules would.
+    """
 
     onset: int
     told: int
     end: int = 0
     voiced: int = 0
     committed: int | None = None
+    meant: bool = False
 
 
 @dataclass
@@ -94,7 +100,8 @@ class Outcome:
 class Loop:
     """One room, one agent, one canceller; `tick` lets 20 ms pass at the loudspeaker."""
 
-    def __init__(self, room: Room, agent: Samples, vad: Vad) -> None:
+    def __init__(self, room: Room, agent: Samples, vad: Vad, words: Words | None = None) -> None:
+        """`words`: the recogniser; without one nothing is `meant`."""
         settings, self._playback = AudioIn(), Playback()
         self._agent = agent
         self._path, self._ear = EchoPath(room, active_dbfs(agent)), Ear(room)
@@ -109,6 +116,9 @@ class Loop:
         self._open_window = bytearray()
         self._floor, self._floor_ms = Floor(), settings.floor_ms
         self._recent = bytearray()
+        self._words = words
+        if words is not None:
+            words.call()
         self.outcome = Outcome()
 
     def run(self, seconds: float, caller: Floats | None = None) -> Outcome:
@@ -138,6 +148,8 @@ class Loop:
     def _listen(self, clean: bytes) -> None:
         self._open_window += clean
         self._recent += clean
+        if self._words is not None:
+            self._words.hear(clean)
         del self._recent[: -2 * RECENT]
         for probability in self._vad.push(clean):
             self._windows += 1
@@ -166,7 +178,8 @@ class Loop:
         verdict = self._duplex.judge(evidence)
         if verdict == "commit" and utterance.committed is None:
             utterance.committed = self._windows * WINDOW
-        if ended:
+        if isinstance(mark, Ended):
+            utterance.meant = self._words is not None and self._words.interrupts(mark, floor)
             self._orders.append((due, 0.0))
 
     def _wants_floor(self, mark: Ended, window: Window) -> float:

@@ -13,6 +13,7 @@ from soak import caller_set
 from soak.echo import LEVELS_DB, Alone, Trial, alone, good, talked_over
 from soak.echo_loop import Loop, speech
 from soak.echo_path import ROOMS, Room, Samples, active_dbfs, impulse_response
+from soak.echo_words import Words
 
 ROOM = {room.name: room for room in ROOMS}
 BLOCK_BYTES = 640
@@ -39,6 +40,16 @@ def test_callers_interrupt_at_every_level(agent: Samples, vad: PysileroVad) -> N
     trials = talked_over(vad, "pysilero", ROOM["living room"], agent, 3, seed=2)
     assert [trial.level_db for trial in trials] == [0, 3, 6]
     assert all(trial.commit_ms is not None for trial in trials)
+
+
+def test_the_fleets_rules_have_a_caller_interrupt_and_the_agent_not(
+    agent: Samples, vad: PysileroVad
+) -> None:
+    """By sound and words: its own, that come back, are none."""
+    room, words = ROOM["living room"], Words()
+    heard = talked_over(vad, "pysilero", room, agent, 2, seed=2, words=words)
+    assert [trial.meant for trial in heard] == [True, True]
+    assert alone(vad, "pysilero", ROOM["device change"], agent, 0.1, words).meant == 0
 
 
 def test_without_the_canceller_the_agent_would(agent: Samples, vad: PysileroVad) -> None:
@@ -129,6 +140,7 @@ def test_one_interruption_of_itself_is_one_too_many() -> None:
         room="r",
         minutes=1,
         interruptions=0,
+        meant=0,
         false_ducks=2,
         ducked_s=1,
         longest_ms=96,
@@ -136,10 +148,20 @@ def test_one_interruption_of_itself_is_one_too_many() -> None:
         drift_ppm=0,
     )
     trials = [
-        Trial(vad="v", room="r", level_db=db, clip="c", voiced_ms=500, onset_ms=100, commit_ms=600)
+        Trial(
+            vad="v",
+            room="r",
+            level_db=db,
+            clip="c",
+            voiced_ms=500,
+            onset_ms=100,
+            commit_ms=600,
+            meant=True,
+        )
         for db in LEVELS_DB
     ]
     assert good([fine], trials)
     assert not good([msgspec.structs.replace(fine, interruptions=1)], trials)
-    deaf = msgspec.structs.replace(trials[0], commit_ms=None)
+    assert not good([msgspec.structs.replace(fine, meant=1)], trials)
+    deaf = msgspec.structs.replace(trials[0], meant=False)
     assert not good([fine], [deaf, *trials[1:]])
