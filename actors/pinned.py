@@ -68,8 +68,7 @@ class Pinned:
         if (look := getattr(self.session, "look_again", None)) is None:
             return False
         with failing():
-            look()
-        return True
+            return look() is not False
 
     def _alive(self) -> None:
         if dead := getattr(self.session, "dead", ""):

@@ -46,7 +46,8 @@ class SttSession(Protocol):
     PCM at 16 kHz from that position on, and `finish`es; one final `Hypothesis` follows for every
     utterance begun, in order, even if it is empty or the engine failed on it.
 
-    A session may also have `look_again()`: one more `Hypothesis` of what was finished last, with `second`.
+    A session may also have `look_again()`: one more `Hypothesis` of what was finished last, with `second`;
+    False where none follows.
     And three properties: `dead`, why it is over ("" while it lives); `worked_on`, how many samples it has
     worked on (None until its model is loaded), so that a hang is told from silence; and `runs`, whether it
     is at work or waits for a core, so that a hang is told from want of CPU.

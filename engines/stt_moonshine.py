@@ -5,7 +5,7 @@ from __future__ import annotations
 from engines.moonshine_model import shipped
 from engines.stt_process import PARTIAL_MS, Decoder, ProcessEngine
 
-MOONSHINE = Decoder("moonshine", "engines.moonshine_child", shipped)
+MOONSHINE = Decoder("moonshine", "engines.moonshine_child", check=shipped)
 
 
 class MoonshineEngine(ProcessEngine):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from engines.stt_process import PARTIAL_MS, Decoder, ProcessEngine
 
-POCKETSPHINX = Decoder("pocketsphinx", "engines.pocketsphinx_child")
+POCKETSPHINX = Decoder("pocketsphinx", "engines.pocketsphinx_child", looks_again=True)
 
 
 class PocketsphinxEngine(ProcessEngine):

@@ -29,10 +29,12 @@ class Decoder:
     """What runs in the child: its `name` for messages, and the module that is run.
 
     `check` raises EngineError, which says what to do, where something it needs is not installed.
+    `looks_again`: whether it makes a second look at an utterance.
     """
 
     name: str
     module: str
+    looks_again: bool = False
     check: Callable[[], object] = bool
 
 
@@ -73,7 +75,7 @@ class ProcessEngine:
                 child = await self._start()
             with contextlib.suppress(EngineError):  # the next open() says so, if it is still true
                 self._spare = await self._start()
-        return ProcessSession(child)
+        return ProcessSession(child, self._decoder.looks_again)
 
     async def close(self) -> None:
         """End every child, also those of sessions still open, and wait until they are gone."""
@@ -105,8 +107,8 @@ class ProcessEngine:
 class ProcessSession:
     """SttSession of one call and channel; `results` has one reader."""
 
-    def __init__(self, child: _Child) -> None:
-        self._child = child
+    def __init__(self, child: _Child, looks_again: bool) -> None:
+        self._child, self._looks_again = child, looks_again
         self._fed = 0
         self._open: int | None = None
 
@@ -171,9 +173,11 @@ class ProcessSession:
         self._require_open()
         self._child.send(wire.Resume())
 
-    def look_again(self) -> None:
-        """Ask for a second look at the utterance finished last."""
-        self._child.send(wire.Again())
+    def look_again(self) -> bool:
+        """Ask for a second look at the utterance finished last; False: it makes none."""
+        if self._looks_again:
+            self._child.send(wire.Again())
+        return self._looks_again
 
     async def results(self) -> AsyncGenerator[Hypothesis, None]:
         """Partials and finals as they come; ends after `close`.
@@ -207,7 +211,7 @@ def _is_runnable(pid: int) -> bool:
 
 async def alone(decoder: Decoder, partial_ms: int) -> ProcessSession:
     """A session with a decoder of its own that nothing keeps warm; for work that may wait."""
-    return ProcessSession(await _Child.start(decoder, partial_ms))
+    return ProcessSession(await _Child.start(decoder, partial_ms), decoder.looks_again)
 
 
 class _Child:
