@@ -17,8 +17,6 @@ TURNING, CONTENT, HOLLOW, NONE, HUM, BACKCHANNEL = 0.8, -0.3, -1.7, -1.2, -1.7, 
 AGREE, LISTS, LENGTH, LENGTH_MS = 0.4, 0.4, 1.0, 300
 """The same of a word that both looks found; of the difference of the lists, in units of `list_nats`; and of
 the voice's length beyond `content_ms`, in units of `LENGTH_MS`. The latter two are bounded."""
-UNASKED = 1 / 3
-"""Of `lean_nats`: so much is allowed where the sound was not asked."""
 QUIET = 0.4
 """Nats against the caller for each dB beyond `quiet_db` that it is softer than when he asks: so are
 backchannels, and what others say behind him."""
@@ -97,7 +95,7 @@ class Limits:
     least_voiced: float = 0.4
     list_nats: float = 40
     floor_nats: float = 2.0
-    lean_nats: float = 1.5
+    lean_nats: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -250,11 +248,6 @@ class Case:
         )
 
     @property
-    def lean_nats(self) -> float:
-        """By so much all of it may speak against him; by a third of it where the sound was not asked."""
-        return self.limits.lean_nats * (1 if self.e.floor else UNASKED)
-
-    @property
     def both(self) -> tuple[Heard, ...]:
         return (self.heard,) if self.again is None else (self.heard, self.again)
 
@@ -352,7 +345,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "over: sound, words and length together speak for it",
-        lambda c: c.known and c.nats >= -c.lean_nats,
+        lambda c: c.known and c.nats >= -c.limits.lean_nats,
         "commit",
     ),
     Rule("over, and its words are known", lambda c: c.known, "restore"),

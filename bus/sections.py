@@ -190,7 +190,7 @@ class Turns(Section, frozen=True):
     least_voiced: Probability = 0.4
     list_nats: Annotated[float, Meta(ge=0.0, le=1000.0)] = 40.0
     floor_nats: Annotated[float, Meta(ge=0.1, le=100.0)] = 2.0
-    lean_nats: Annotated[float, Meta(ge=-100.0, le=100.0)] = 1.5
+    lean_nats: Annotated[float, Meta(ge=-100.0, le=100.0)] = 0.5
     final_wait_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2000
     max_turn_s: Annotated[float, Meta(ge=1.0, le=3600.0)] = 60.0
     answer_wait_ms: Annotated[int, Meta(ge=100, le=600_000)] = 10_000

@@ -144,18 +144,18 @@ def test_two_looks_at_a_short_word(evidence: Evidence, verdict: Verdict) -> None
         (Evidence(500, "of course", ended_ms=0, floor=9.0), "hold"),
         (replace(over(96, "hello", "", 0), floor=1.0), "restore"),
         (replace(over(96, "hello", "", 0), floor=2.9), "commit"),
-        (replace(over(600, "oh god", "oh don't", -68), floor=-0.5), "commit"),
-        (replace(over(600, "oh god", "oh don't", -68), floor=-0.6), "restore"),
+        (replace(over(600, "oh god", "oh don't", -68), floor=0.5), "commit"),
+        (replace(over(600, "oh god", "oh don't", -68), floor=0.4), "restore"),
         # "oh", "hm": written for what is not understood
         (replace(over(500, "oh", "hm", 0), floor=1.8), "commit"),
         (replace(over(500, "oh", "hm", 0), floor=0.5), "restore"),
         (replace(over(800, "of course", "of course", -140), floor=1.9), "restore"),
         (replace(over(704, "whoa", "wow", 0), floor=2.0), "commit"),  # "no no no", on a telephone
-        (replace(over(700, "not bad", "not bad", -10), floor=-1.8), "commit"),
-        (replace(over(700, "not bad", "not bad", -10), floor=-1.9), "restore"),
+        (replace(over(700, "not bad", "not bad", -10), floor=-0.8), "commit"),
+        (replace(over(700, "not bad", "not bad", -10), floor=-0.9), "restore"),
         (replace(over(300, "stop", "up", -90), floor=-9.0), "commit"),
-        (replace(over(500, "why not", "why what", 79), floor=-3.0), "commit"),
-        (replace(over(500, "why not", "why what", 79), floor=-3.2), "restore"),
+        (replace(over(500, "why not", "why what", 79), floor=-2.0), "commit"),
+        (replace(over(500, "why not", "why what", 79), floor=-2.2), "restore"),
         (Evidence(600, ended_ms=700, floor=-0.9), "commit"),
         (Evidence(600, ended_ms=700, floor=-1.0), "restore"),
         # more than a backchannel's voice, of which words were found
@@ -204,7 +204,7 @@ def test_a_voice_far_softer_than_the_caller_s_is_not_his() -> None:
 
 def test_the_softer_it_is_the_surer_it_must_be() -> None:
     """0.4 nats for each dB beyond 12: of what all of it says, and of the sound alone."""
-    unsure = replace(over(600, "boom", "none"), floor=-0.4)  # 0.8 nats more than it takes
+    unsure = replace(over(600, "boom", "none"), floor=0.6)  # 0.8 nats more than it takes
     assert judge(replace(unsure, level_db=-13.9)) == "commit"
     assert judge(replace(unsure, level_db=-14.1)) == "restore"
     sound = Evidence(300, ended_ms=0, floor=4.3)

@@ -70,6 +70,45 @@ URGENT = _split(
     you|next|again|skip|louder|goodbye|who are you|what is that|not that|one moment|can i"""
 )
 """The shortest, and those it matters most to hear: said more often."""
+ORDINARY = _split(
+    """zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|
+    fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|
+    ninety|hundred|thousand|million|half|double|first|second|third|last|monday|tuesday|wednesday|
+    thursday|friday|saturday|sunday|january|february|march|april|may|june|july|august|september|
+    october|november|december|spring|summer|autumn|winter|morning|noon|afternoon|evening|night|
+    midnight|today|tomorrow|yesterday|weekend|minute|hour|week|month|year|london|paris|berlin|
+    boston|chicago|dallas|denver|seattle|tokyo|madrid|rome|vienna|texas|england|germany|france|
+    spain|china|canada|anna|david|emma|george|james|john|julia|karen|laura|linda|maria|mark|
+    martin|michael|oliver|paul|peter|robert|sarah|simon|smith|susan|thomas|miller|brown|green|
+    black|white|red|blue|yellow|orange|purple|grey|pink|silver|gold|apple|bread|butter|cheese|
+    chicken|chocolate|coffee|dinner|breakfast|lunch|fish|fruit|garlic|honey|lemon|milk|onion|
+    pasta|pepper|pizza|potato|rice|salad|salt|soup|sugar|tea|tomato|water|wine|beer|bottle|account|
+    address|airport|appointment|bank|bill|birthday|booking|camera|card|cash|cheque|computer|
+    contract|customer|delivery|deposit|discount|doctor|dollars|door|email|engine|euros|extension|
+    family|father|mother|brother|sister|daughter|son|husband|wife|friends|flight|garage|garden|
+    hospital|hotel|house|insurance|internet|invoice|key|kitchen|laptop|letter|machine|mailbox|
+    manager|market|meeting|message|money|mortgage|music|name|neighbour|number|office|order|
+    paper|parcel|parking|passport|password|payment|pharmacy|phone|picture|police|price|printer|
+    problem|radio|receipt|record|refund|rent|repair|restaurant|room|salary|school|screen|
+    service|shop|station|street|student|support|system|table|tablet|taxi|teacher|television|
+    ticket|train|transfer|travel|university|vacation|video|village|visa|window|winter coat|world|
+    add|added|answer|ask|begin|bring|build|buy|carry|change|check|choose|clean|close|collect|
+    confirm|copy|delete|deliver|drive|enter|exit|finish|fix|follow|forward|hear|hold|increase|
+    invite|join|keep|leave|look|lower|make|mute|need|pay|press|print|push|raise|read|record|
+    remove|reply|report|reserve|return|save|search|sell|send|share|sign|sleep|speak|spell|
+    start|switch|take|talk|teach|think|translate|try|turn|unlock|update|upgrade|walk|want|wash|
+    watch|work|write|angry|big|bigger|broken|cheap|cheaper|cold|dark|different|difficult|early|
+    empty|expensive|fast|full|happy|heavy|hot|hungry|important|large|late|left|light|long|low|lost|
+    medium|middle|missing|near|new|old|open|outside|private|quick|sad|short|single|small|soft|
+    strange|strong|tall|thin|tired|under|urgent|warm|weak|wet|wide|young|above|after|always|
+    anything|before|behind|below|between|both|downstairs|either|everything|inside|maybe|
+    neither|nobody|none|nothing|often|once|only|people|perhaps|probably|sometimes|somebody|
+    soon|still|there|together|twice|upstairs|usually|without|asterisk|dash|dot|hash|plus|
+    minus|percent|point|pound|space|star|underscore|two five|three seven|four four|nine one|six zero|
+    to london|from berlin|on friday|at seven|at noon|in may|for two|for four people|with milk|no sugar|
+    my mother|my phone|the kitchen|the second|a hotel|by train|by card|in cash|half past|ten minutes"""
+)
+"""Words that answer a question, and none that listeners say: whoever says one over the agent means it."""
 OPENINGS = _split(
     """what|where is|when is|who is|why is|how do|which|can you|can i|could you|would you|do
     you have|is there|are you|have you|may i|tell me|show me|give me|find|call|book|
@@ -90,6 +129,11 @@ def backchannels(thrown: random.Random, count: int) -> list[str]:
     """`count` phrases that only show that one listens: half of them of the most common."""
     made = [thrown.choice(COMMON) for _ in range(count // 2)]
     return made + [thrown.choice(BACKCHANNELS) for _ in range(count - len(made))]
+
+
+def answers(thrown: random.Random, count: int) -> list[str]:
+    """`count` words or short phrases that answer a question."""
+    return [thrown.choice(ORDINARY) for _ in range(count)]
 
 
 def floor_takers(thrown: random.Random, count: int) -> list[str]:

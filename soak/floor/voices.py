@@ -22,7 +22,7 @@ import numpy as np
 
 from ops import wav
 from soak.floor.hums import hummed, lexicon
-from soak.floor.phrases import backchannels, floor_takers
+from soak.floor.phrases import answers, backchannels, floor_takers
 
 FOREIGN = (
     "af1",
@@ -62,6 +62,8 @@ SPEAKERS = (
 )
 PHRASES = 130
 """Of each speaker, and so many backchannels; voices that sound human come up two or four times."""
+ANSWERS = 45
+"""Of each speaker, besides."""
 LONGEST_S = 1.6
 Clip = tuple[int, str, wav.Samples]
 """Whether it takes the floor, what is said, and its samples at 16 kHz."""
@@ -109,6 +111,7 @@ def spoken(job: tuple[str, str, int]) -> list[tuple[int, str, str, wav.Samples]]
     thrown = random.Random(seed)
     texts = [(0, text) for text in backchannels(thrown, PHRASES)]
     texts += [(1, text) for text in floor_takers(thrown, PHRASES)]
+    texts += [(1, text) for text in answers(thrown, ANSWERS)]
     clips = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "said.wav"
