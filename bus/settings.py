@@ -107,8 +107,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 OURS = {
     "vad": ("pysilero", "silero-onnx"),
-    "stt": ("deepgram", "nemo", "nemo-small", "null", "pocketsphinx"),
-    "batch": ("deepgram", "nemo", "none", "pocketsphinx"),
+    "stt": ("deepgram", "moonshine", "nemo", "nemo-small", "null", "pocketsphinx"),
+    "batch": ("deepgram", "moonshine", "nemo", "none", "pocketsphinx"),
     "tts": ("chatterbox", "espeak"),
     "tools": ("hang_up", "time", "transfer"),
 }

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors import build
-from bus.sections import Stt
-from bus.settings import Settings
+from bus.settings import load
 from engines import onnx_session
 from engines.moonshine_child import LATER, PIECE, Listener, cut_at, plain, spread
 from engines.moonshine_model import Moonshine, Written, _entries
@@ -194,7 +193,9 @@ async def test_who_asks_for_it_without_the_wheel_is_told_what_to_do(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(onnx_session, "find_spec", lambda name: None)
-    settings = Settings(home=tmp_path, stt=Stt(engine="moonshine", batch_engine="moonshine"))
+    file = tmp_path / "fleet.toml"
+    file.write_text('[stt]\nengine = "moonshine"\nbatch_engine = "moonshine"\n')
+    settings = load(file)
     engine = build.recogniser(settings.stt.engine, settings)
     with pytest.raises(EngineError, match="make engine-moonshine"):
         await engine.load()
