@@ -47,8 +47,8 @@ def test_the_fleets_rules_have_a_caller_interrupt_and_the_agent_not(
 ) -> None:
     """By sound and words: its own, that come back, are none."""
     room, words = ROOM["living room"], Words()
-    heard = talked_over(vad, "pysilero", room, agent, 2, seed=2, words=words)
-    assert [trial.meant for trial in heard] == [True, True]
+    heard = talked_over(vad, "pysilero", room, agent, 1, seed=2, words=words)
+    assert [trial.meant for trial in heard] == [True]
     assert alone(vad, "pysilero", ROOM["device change"], agent, 0.1, words).meant == 0
 
 
