@@ -35,7 +35,7 @@ class Decoder:
     name: str
     module: str
     looks_again: bool = False
-    check: Callable[[], object] = bool
+    check: Callable[[], object] = lambda: None
 
 
 class ProcessEngine:

@@ -1,7 +1,7 @@
 """What the fleet would make of an utterance that came through a canceller: by its sound and its words.
 
-The real recogniser and rule of interruption, with the fleet's default limits. The agent's own words are all
-that it may be saying: what comes back of them is no interruption.
+The real recogniser and rule of interruption, with the fleet's default limits. What the agent is saying is
+not told: in the fleet its own words that come back are no interruption, here they would be one.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from actors.evidence import Evidence, Judge, Limits, Second
 from actors.segmenter import Ended
 from bus.sections import Stt
 from engines.pocketsphinx_child import Listener, load_decoder
-from engines.responder.stories import STORIES
 from soak.echo_path import RATE
 
-AGENT = " ".join(STORIES.values())
 NO_PARTIALS = 3600 * RATE
 BEHIND = RATE // 5
 """Samples behind an utterance that are recognised with it."""
@@ -58,7 +56,6 @@ class Words:
             words,
             final=True,
             ended_ms=0.0,
-            agent=AGENT,
             second=looks[0] if looks else None,
             floor=floor,
             murmur=mark.murmur,

@@ -23,6 +23,8 @@ from engines.decoder_wire import SAMPLES_PER_MS, Listens
 from engines.moonshine_model import Moonshine
 from engines.pocketsphinx_child import load_decoder
 from engines.protocols import Hypothesis
+from engines.stt_moonshine import MOONSHINE
+from engines.stt_pocketsphinx import POCKETSPHINX
 from ops import wav
 from schemas import (
     Event,
@@ -40,6 +42,7 @@ from soak.duplex.sounds import Prepared, prepare
 from soak.duplex.trials import Trial
 
 CALL = "dry"
+DECODERS = {"pocketsphinx": POCKETSPHINX, "moonshine": MOONSHINE}
 RATE, FRAME = 16_000, 320
 LEAD, ANSWER_MS, AFTER = RATE // 2, 900, 3 * RATE
 """The agent answers so long after the request; the line is heard for `AFTER` behind the trial."""
@@ -219,7 +222,7 @@ def sense(trial: Trial, recogniser: str = "pocketsphinx") -> Sensed:
     ear = Ear(settings)
     asyncio.run(ear.actor.load())
     listener = _fresh(recogniser, settings.stt.partial_ms)
-    session = Session(listener, looks_again=recogniser == "pocketsphinx")
+    session = Session(listener, looks_again=DECODERS[recogniser].looks_again)
     channel = Channel(0, [], settings.stt.preroll_ms * SAMPLES_PER_MS, LONGEST)
     channel.session = session
     events: list[tuple[float, Sense]] = []
